@@ -1,0 +1,241 @@
+//! What edges and controller say to each other.
+
+use keys::{EventId, Front, Id128, Lane, Owner, Pass, Place, Sealed, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::latency::Latency;
+use crate::review::{Reason, Suspicion};
+use crate::room::Room;
+
+/// `POST /edge/v1/lease`: an edge asks for numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseRequest {
+    /// The edge.
+    pub edge: Owner,
+    /// The event.
+    pub event: EventId,
+    /// The lane.
+    pub lane: Lane,
+    /// How many; the controller may give fewer, never more.
+    pub count: u64,
+}
+
+/// A block of numbers that only the asking edge may hand out: `first` to `first + count - 1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The line's generation.
+    pub line: u64,
+    /// The first number.
+    pub first: u64,
+    /// How many, at least 1.
+    pub count: u64,
+    /// They may be handed out for this long after the answer, in milliseconds; the rest goes back
+    /// as a [`Gap`].
+    pub valid_ms: u64,
+}
+
+/// Leased numbers that were not handed out and never will be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gap {
+    /// The event.
+    pub event: EventId,
+    /// The line's generation.
+    pub line: u64,
+    /// The lane.
+    pub lane: Lane,
+    /// The first number.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// `POST /edge/v1/sync`, once a second: what an edge has seen, and what is new for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sync {
+    /// The edge.
+    pub edge: Owner,
+    /// Counts the edge's syncs, so that a repeated one is not counted twice. Starts anew with
+    /// `session`.
+    pub seq: u64,
+    /// Random for each start of the edge.
+    pub session: Id128,
+    /// Numbers given back.
+    pub gaps: Vec<Gap>,
+    /// Visitors judged likely bots since the last sync.
+    pub suspicions: Vec<Suspicion>,
+    /// The origin as the edge saw it since the last sync.
+    pub origin: OriginSeen,
+    /// Traffic by room since the last sync.
+    pub rooms: Vec<RoomTraffic>,
+}
+
+/// The origin as an edge saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OriginSeen {
+    /// The time covered, in milliseconds.
+    pub window_ms: u64,
+    /// Requests that the origin answered.
+    pub requests_total: u64,
+    /// Of these, 5xx; and those that got no answer.
+    pub errors_total: u64,
+    /// Requests under way right now.
+    pub in_flight: u64,
+    /// Time to the first byte of those that did not fail.
+    pub latency: Latency,
+}
+
+/// A room's traffic at an edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoomTraffic {
+    /// The event.
+    pub event: EventId,
+    /// Places issued.
+    pub joined_total: u64,
+    /// Requests let through because their path is exempt.
+    pub bypassed_total: u64,
+}
+
+/// The answer to a [`Sync`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SyncReply {
+    /// All rooms; one that is missing has been deleted.
+    pub rooms: Vec<Room>,
+    /// The newest signed front of each room.
+    pub fronts: Vec<Sealed<Front>>,
+    /// Passes that ended before their time and would still verify.
+    pub revoked: Vec<Revoked>,
+    /// Visitors whose judgement was taken back.
+    pub restored: Vec<Restored>,
+}
+
+/// A pass that ended before its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// The pass.
+    pub jti: Id128,
+    /// No need to remember it after this.
+    pub until: Timestamp,
+}
+
+/// A visitor whose place goes back to the `standard` lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The event.
+    pub event: EventId,
+    /// The line's generation.
+    pub line: u64,
+    /// The visitor.
+    pub sub: Id128,
+    /// The number in the `standard` lane that was kept.
+    pub standard_num: u64,
+}
+
+/// `POST /edge/v1/claim`: a visitor's turn has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The edge.
+    pub edge: Owner,
+    /// The place as the visitor showed it.
+    pub place: Sealed<Place>,
+    /// The score at this moment, 1 (surely a bot) to 99.
+    pub score: u8,
+    /// The evidence.
+    pub reasons: Vec<Reason>,
+}
+
+/// The answer to a [`Claim`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum ClaimOutcome {
+    /// Counted, once; a repeated claim gets the same pass.
+    Admitted {
+        /// The pass.
+        pass: Sealed<Pass>,
+        /// Whether this claim was the one that counted.
+        is_first: bool,
+    },
+    /// The front has not reached it. `front` is the controller's.
+    NotYet {
+        /// The front of the place's lane.
+        front: u64,
+    },
+    /// It was put into the `suspect` lane, and this place is the older one.
+    Moved {
+        /// The number in the `suspect` lane.
+        suspect_num: u64,
+    },
+    /// It was used, and the pass has ended since.
+    Used,
+    /// It is no place of this line: forged, ended, or of an older line.
+    Refused {
+        /// A [`keys::Refusal`] label, or `line` for a place of an older line.
+        code: String,
+    },
+    /// The room is paused, closed or sold out.
+    Shut,
+}
+
+/// `POST /edge/v1/renew`: a pass is in use and half its idle time is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renewal {
+    /// The edge.
+    pub edge: Owner,
+    /// The pass.
+    pub pass: Sealed<Pass>,
+}
+
+/// The answer to a [`Renewal`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum RenewalOutcome {
+    /// The same pass with a later end; or the same end, once the maximum is reached.
+    Renewed {
+        /// The pass.
+        pass: Sealed<Pass>,
+    },
+    /// It has ended.
+    Ended,
+}
+
+/// `POST /edge/v1/end`: a pass ends now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndRequest {
+    /// The edge.
+    pub edge: Owner,
+    /// The pass.
+    pub pass: Sealed<Pass>,
+    /// Why.
+    pub reason: EndReason,
+}
+
+/// Why a pass ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The visitor left.
+    Left,
+    /// The visitor has bought.
+    Finished,
+    /// The origin or an operator took it away.
+    Revoked,
+}
+
+impl EndReason {
+    /// The name used in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Finished => "finished",
+            Self::Revoked => "revoked",
+        }
+    }
+}

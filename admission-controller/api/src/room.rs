@@ -1,0 +1,237 @@
+//! A waiting room as the operator describes it, checked.
+
+use keys::{EventId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// When a line forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomMode {
+    /// Never: passes are given silently.
+    Off,
+    /// When the origin has no room.
+    Auto,
+    /// Always: everybody sees the waiting page first.
+    On,
+}
+
+/// Which requests a room guards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guard {
+    /// Host names (lower case, no port); empty means any.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Path prefixes that are guarded. A prefix matches whole segments: `/a` matches `/a` and
+    /// `/a/b`, not `/ab`.
+    pub paths: Vec<String>,
+    /// Path prefixes below those that pass through without a place.
+    #[serde(default)]
+    pub bypass: Vec<String>,
+}
+
+/// Bounds and targets of the pace.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaceLimits {
+    /// The pace never falls below this while the room is open, in positions a second.
+    pub per_sec_min: f64,
+    /// The pace never rises above this, in positions a second.
+    pub per_sec_max: f64,
+    /// The pace of the first second.
+    pub per_sec_start: f64,
+    /// The origin's p95 latency that is to be kept, in milliseconds.
+    pub latency_p95_ms: f64,
+    /// The share of the database's processor that is to be kept, 0 to 1.
+    pub db_cpu: f64,
+    /// Most visitors inside at once; absent means no such bound.
+    #[serde(default)]
+    pub inside_max: Option<u64>,
+}
+
+/// How the lanes share the pace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LaneWeights {
+    /// Weight of `priority`.
+    pub priority: u32,
+    /// Weight of `standard`.
+    pub standard: u32,
+    /// Weight of `suspect`.
+    pub suspect: u32,
+}
+
+/// How long places and passes hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassRules {
+    /// A place keeps its number for this long, in seconds.
+    pub place_secs: u64,
+    /// A pass ends after this long without use, in seconds.
+    pub idle_secs: u64,
+    /// A pass ends after this long in any case, in seconds.
+    pub max_secs: u64,
+}
+
+/// What a request may do once it is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forward {
+    /// Longest request body, in bytes.
+    pub body_bytes_max: u64,
+}
+
+/// A room as the operator writes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoomSpec {
+    /// The event.
+    pub event: EventId,
+    /// What visitors read on the waiting page.
+    pub title: String,
+    /// When a line forms.
+    #[serde(default = "default_mode")]
+    pub mode: RoomMode,
+    /// Which requests are guarded.
+    pub guard: Guard,
+    /// When the front starts to move, in milliseconds since the epoch; absent means at once.
+    #[serde(default)]
+    pub opens_at: Option<Timestamp>,
+    /// Whether the operator has stopped the front.
+    #[serde(default)]
+    pub is_paused: bool,
+    /// Bounds of the pace.
+    #[serde(default)]
+    pub pace: PaceLimits,
+    /// How the lanes share it.
+    #[serde(default)]
+    pub lanes: LaneWeights,
+    /// How long places and passes hold.
+    #[serde(default)]
+    pub passes: PassRules,
+    /// Limits of requests that are let through.
+    #[serde(default)]
+    pub forward: Forward,
+    /// The operator's message to visitors.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// A room as it runs: the operator's words and what the controller counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Room {
+    /// What the operator wrote.
+    pub spec: RoomSpec,
+    /// Generation of the line: re-creating the event makes old places void.
+    pub line: u64,
+    /// Generation of passes: bumping it revokes all.
+    pub pass_generation: u64,
+    /// Counts changes, for `If-Match`.
+    pub version: u64,
+}
+
+impl Default for PaceLimits {
+    fn default() -> Self {
+        Self {
+            per_sec_min: 1.0,
+            per_sec_max: 500.0,
+            per_sec_start: 10.0,
+            latency_p95_ms: 250.0,
+            db_cpu: 0.8,
+            inside_max: None,
+        }
+    }
+}
+impl Default for LaneWeights {
+    fn default() -> Self {
+        Self { priority: 30, standard: 65, suspect: 5 }
+    }
+}
+impl Default for PassRules {
+    fn default() -> Self {
+        Self { place_secs: 12 * 3600, idle_secs: 10 * 60, max_secs: 40 * 60 }
+    }
+}
+impl Default for Forward {
+    fn default() -> Self {
+        Self { body_bytes_max: 1 << 20 }
+    }
+}
+fn default_mode() -> RoomMode {
+    RoomMode::Auto
+}
+
+/// Why a room was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomError {
+    /// The key, dotted.
+    pub key: &'static str,
+    /// What was expected.
+    pub expected: &'static str,
+}
+
+impl std::fmt::Display for RoomError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is not {}", self.key, self.expected)
+    }
+}
+impl std::error::Error for RoomError {}
+
+impl RoomSpec {
+    /// Checks what types alone do not say.
+    ///
+    /// # Errors
+    /// The first key that does not fit, and what was expected there.
+    pub fn check(&self) -> Result<(), RoomError> {
+        let refuse = |key, expected| Err(RoomError { key, expected });
+        if self.title.is_empty() || self.title.len() > 200 {
+            return refuse("title", "1 to 200 bytes long");
+        }
+        if self.message.as_ref().is_some_and(|message| message.len() > 1000) {
+            return refuse("message", "at most 1000 bytes long");
+        }
+        let guard = &self.guard;
+        if guard.paths.is_empty() || guard.paths.len() + guard.bypass.len() > 64 {
+            return refuse("guard.paths", "1 to 64 path prefixes, bypass included");
+        }
+        if guard.paths.iter().chain(&guard.bypass).any(|path| !path.starts_with('/')) {
+            return refuse("guard.paths", "a list of prefixes that start with /");
+        }
+        if guard.hosts.iter().any(|host| host.contains([':', '/']) || *host != host.to_lowercase())
+        {
+            return refuse("guard.hosts", "a list of lower-case host names without port");
+        }
+        let pace = &self.pace;
+        let is_rate = |value: f64| value.is_finite() && (0.0..=100_000.0).contains(&value);
+        if !is_rate(pace.per_sec_max) || pace.per_sec_max <= 0.0 {
+            return refuse("pace.per_sec_max", "above 0 and at most 100000");
+        }
+        if !is_rate(pace.per_sec_min) || pace.per_sec_min > pace.per_sec_max {
+            return refuse("pace.per_sec_min", "between 0 and pace.per_sec_max");
+        }
+        if !(pace.per_sec_min..=pace.per_sec_max).contains(&pace.per_sec_start) {
+            return refuse("pace.per_sec_start", "between pace.per_sec_min and pace.per_sec_max");
+        }
+        if !(1.0..=60_000.0).contains(&pace.latency_p95_ms) {
+            return refuse("pace.latency_p95_ms", "between 1 and 60000");
+        }
+        if !(0.05..=1.0).contains(&pace.db_cpu) {
+            return refuse("pace.db_cpu", "between 0.05 and 1");
+        }
+        if self.lanes.standard == 0 {
+            return refuse("lanes.standard", "above 0");
+        }
+        let LaneWeights { priority, standard, suspect } = self.lanes;
+        if [priority, standard, suspect].iter().any(|weight| *weight > 1000) {
+            return refuse("lanes", "a weight of at most 1000 a lane");
+        }
+        let PassRules { place_secs, idle_secs, max_secs } = self.passes;
+        if !(60..=7 * 86_400).contains(&place_secs) {
+            return refuse("passes.place_secs", "between 60 and 604800");
+        }
+        if idle_secs == 0 || idle_secs > max_secs || max_secs > 86_400 {
+            return refuse("passes.idle_secs", "above 0, at most passes.max_secs, that at most 86400");
+        }
+        Ok(())
+    }
+}
