@@ -1,1 +1,5 @@
-//! Stub while dependencies compile.
+//! Admission controller.
+pub mod claims;
+pub mod front;
+pub mod pace;
+pub mod store;

@@ -1,1 +1,37 @@
-//! Stub while dependencies compile.
+//! The edge proxy: answers everyone. Gives signed places, serves the waiting page and the front,
+//! lets in whom the controller counted, and proxies those inside to any origin.
+//!
+//! A request's way: `door` (bounds) → `proxy` (Pingora) → `desk` (deals) → `decide` (policy).
+
+mod accept;
+mod admin;
+mod answer;
+mod client;
+mod config;
+mod controller;
+mod cookies;
+mod decide;
+mod desk;
+mod door;
+mod geo;
+mod guard;
+mod limits;
+mod live;
+mod metrics;
+mod numbers;
+mod outbox;
+mod pages;
+mod proxy;
+mod route;
+mod score;
+mod start;
+mod sync;
+mod visit;
+
+pub use client::{Cidr, CidrError};
+pub use config::{
+    ClientConfig, ConfigError, ControllerConfig, EdgeConfig, GeoConfig, LimitsConfig, OriginConfig,
+    Secret, TlsConfig,
+};
+pub use geo::GeoError;
+pub use start::{Edge, EdgeParts, StartError, start};

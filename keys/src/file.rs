@@ -211,7 +211,8 @@ impl Keyring {
         let json = |source| KeyFileError::Json { path: path.to_owned(), source };
         let jwks = Jwks { keys: self.keys().map(|key| key.to_jwk(true)).collect() };
         let text = Zeroizing::new(serde_json::to_string_pretty(&jwks).map_err(json)?);
-        let beside = path.with_extension("new");
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
         // A left-over from a crash would keep its old mode.
         let _ = fs::remove_file(&beside);
         let mut file = fs::OpenOptions::new()
@@ -228,10 +229,17 @@ impl Keyring {
     /// From a key set.
     ///
     /// # Errors
-    /// If one of its keys is not sound.
+    /// If one of its keys is not sound, or there twice.
     pub fn from_jwks(jwks: Jwks) -> Result<Self, KeyFileError> {
-        let keys: Result<Vec<Key>, _> = jwks.keys.into_iter().map(Key::try_from).collect();
-        keys.map(Self::new)
+        let mut keyring = Self::default();
+        for jwk in jwks.keys {
+            let key = Key::try_from(jwk)?;
+            if keyring.key_mut(&key.kid).is_some() {
+                return Err(KeyFileError::Key { kid: key.kid, why: "the key is there twice" });
+            }
+            keyring.add(key);
+        }
+        Ok(keyring)
     }
 
     /// The public halves, as services publish them.
@@ -240,9 +248,13 @@ impl Keyring {
         Jwks { keys: self.keys().map(|key| key.to_jwk(false)).collect() }
     }
 
-    /// Makes a successor for every signing key that is still in use: it signs from `now` on, and
-    /// the old one verifies for as long as its times say but signs no more. Returns the new ids.
+    /// Makes a successor for every signing key that is in use: it signs from `now` on, and the old
+    /// one signs no more and verifies for `overlap_secs`. Returns the new ids.
+    ///
+    /// A key that was made this very second is left alone, for it would have had no time at all.
     pub fn roll(&mut self, now: Timestamp, use_secs: u64, overlap_secs: u64) -> Vec<String> {
+        // Key files count whole seconds; with a fraction, a young key could end as it began there.
+        let now = now.floor_to_secs();
         let old: Vec<Key> = self
             .keys()
             .filter(|key| key.can_sign() && key.validity.revoked_at.is_none())
@@ -258,7 +270,7 @@ impl Keyring {
             let validity = Validity {
                 use_from: now,
                 use_until: now.plus_secs(use_secs),
-                valid_until: now.plus_secs(use_secs + overlap_secs),
+                valid_until: now.plus_secs(use_secs).plus_secs(overlap_secs),
                 revoked_at: None,
             };
             let successor = Key::generate(key.role, key.owner, validity);

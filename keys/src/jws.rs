@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::fields::{EventId, Owner};
@@ -27,10 +28,10 @@ pub enum Refusal {
         /// The bound.
         max_bytes: usize,
     },
-    /// Not three parts of unpadded base64url.
+    /// Not three parts of unpadded base64url, the last of them 64 bytes.
     #[error("statement is not three parts of unpadded base64url")]
     Malformed,
-    /// The header is not exactly `alg`, `kid` and `typ`.
+    /// The header is not a JSON object of exactly `alg`, `kid` and `typ`.
     #[error("header is not an object of just alg, kid and typ")]
     Header,
     /// Another algorithm than EdDSA, `none` included.
@@ -42,7 +43,7 @@ pub enum Refusal {
         /// What was asked for.
         expected: &'static str,
     },
-    /// No such key, or one that is not for this.
+    /// No such key.
     #[error("key {kid:?} is unknown")]
     UnknownKey {
         /// The key id as claimed, cut to 64 characters.
@@ -142,7 +143,7 @@ struct Header {
 pub(crate) struct Parsed<'a> {
     pub kid: String,
     signed: &'a str,
-    payload: &'a str,
+    payload: Vec<u8>,
     signature: Signature,
 }
 
@@ -153,11 +154,11 @@ pub(crate) fn parse<T: Statement>(text: &str) -> Result<Parsed<'_>, Refusal> {
     }
     let (signed, signature) = text.rsplit_once('.').ok_or(Refusal::Malformed)?;
     let (header, payload) = signed.split_once('.').ok_or(Refusal::Malformed)?;
-    let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Refusal::Malformed)?;
-    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refusal::Malformed)?;
+    let decode = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Malformed);
+    let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
     let signature: [u8; 64] = signature.try_into().map_err(|_| Refusal::Malformed)?;
 
-    let header: Header = serde_json::from_slice(&header).map_err(|_| Refusal::Header)?;
+    let header: Header = read_object(&header).map_err(|_| Refusal::Header)?;
     if header.alg != "EdDSA" {
         return Err(Refusal::Algorithm);
     }
@@ -171,9 +172,16 @@ pub(crate) fn parse<T: Statement>(text: &str) -> Result<Parsed<'_>, Refusal> {
 pub(crate) fn verify<T: Statement>(parsed: &Parsed<'_>, key: &VerifyingKey) -> Result<T, Refusal> {
     key.verify_strict(parsed.signed.as_bytes(), &parsed.signature)
         .map_err(|_| Refusal::Signature)?;
-    let claims = |detail: String| Refusal::Claims { typ: T::TYP, detail };
-    let payload = URL_SAFE_NO_PAD.decode(parsed.payload).map_err(|e| claims(e.to_string()))?;
-    serde_json::from_slice(&payload).map_err(|e| claims(e.to_string()))
+    read_object(&parsed.payload).map_err(|e| Refusal::Claims { typ: T::TYP, detail: e.to_string() })
+}
+
+/// Reads a JSON object. Left alone, serde would also take an array of the members' values.
+fn read_object<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    if json.first() == Some(&b'{') {
+        serde_json::from_slice(json)
+    } else {
+        Err(serde::de::Error::custom("not an object"))
+    }
 }
 
 /// Writes and signs.

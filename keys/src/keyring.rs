@@ -60,9 +60,7 @@ impl Validity {
     }
 
     fn may_verify(&self, now: Timestamp) -> bool {
-        self.use_from <= now.plus_secs(SKEW_SECS)
-            && now < self.valid_until
-            && !self.is_revoked(now)
+        self.use_from <= now.plus_secs(SKEW_SECS) && now < self.valid_until && !self.is_revoked(now)
     }
 
     fn is_revoked(&self, now: Timestamp) -> bool {
@@ -113,6 +111,16 @@ pub enum SignError {
         /// When.
         now: Timestamp,
     },
+    /// The text would be longer than anybody reads.
+    #[error(
+        "statement of {len_bytes} bytes is not signed, for the most that is read is {max_bytes}"
+    )]
+    TooLong {
+        /// How long it would be.
+        len_bytes: usize,
+        /// The kind's `BYTES_MAX`.
+        max_bytes: usize,
+    },
     /// The claims could not be written as JSON.
     #[error("claims cannot be written as JSON")]
     Json(#[from] serde_json::Error),
@@ -141,11 +149,14 @@ impl Keyring {
         self.keys.get_mut(kid)
     }
 
-    /// Adds a key; if it is known, its times are updated and a secret half is never lost.
+    /// Adds a key; if it is known, its times are updated, and neither a secret half nor a
+    /// revocation is ever lost: an old copy of a key set must not bring a stolen key back.
     pub fn add(&mut self, key: Key) {
         match self.keys.get_mut(&key.kid) {
             Some(known) => {
-                known.validity = key.validity;
+                let revoked_at =
+                    known.validity.revoked_at.into_iter().chain(key.validity.revoked_at).min();
+                known.validity = Validity { revoked_at, ..key.validity };
                 known.signing = key.signing.or_else(|| known.signing.take());
             }
             None => {
@@ -165,7 +176,8 @@ impl Keyring {
     /// Signs `claims` with the newest key of its issuer that may.
     ///
     /// # Errors
-    /// If no key of `claims.issuer()` with the kind's role may sign at `now`.
+    /// If no key of `claims.issuer()` with the kind's role may sign at `now`, or the text would be
+    /// too long to be read.
     pub fn seal<T: Statement>(&self, claims: &T, now: Timestamp) -> Result<Sealed<T>, SignError> {
         let newest = self
             .keys()
@@ -176,7 +188,11 @@ impl Keyring {
         let Some((key, signing)) = newest else {
             return Err(SignError::NoKey { owner: claims.issuer().clone(), role: T::ROLE, now });
         };
-        Ok(Sealed::new(jws::seal(claims, &key.kid, signing)?))
+        let text = jws::seal(claims, &key.kid, signing)?;
+        if text.len() > T::BYTES_MAX {
+            return Err(SignError::TooLong { len_bytes: text.len(), max_bytes: T::BYTES_MAX });
+        }
+        Ok(Sealed::new(text))
     }
 
     /// Checks a statement for `audience` at `now`, in the order of [`Refusal`]'s variants.

@@ -1,1 +1,26 @@
-//! Stub while dependencies compile.
+//! The origin: who has which seat, who paid, and what is their ticket?
+//!
+//! Start with [`start`], stop by its `shutdown` argument. The seats are kept by a single writer a
+//! partition ([`partition`]) that decides with plain functions ([`sale`]) and writes what it
+//! decided to a log ([`log`]); everything else is a way to it or a view of it.
+
+pub mod catalogue;
+pub mod checkout;
+pub mod config;
+pub mod http;
+pub mod load;
+pub mod log;
+pub mod metrics;
+pub mod partition;
+pub mod passes;
+pub mod pay;
+pub mod record;
+pub mod sale;
+pub mod shelf;
+mod squeeze;
+mod start;
+pub mod ticket;
+pub mod venue;
+
+pub use config::{ConfigError, OriginConfig};
+pub use start::{Origin, OriginParts, StartError, start};

@@ -230,7 +230,10 @@ impl RoomSpec {
             return refuse("passes.place_secs", "between 60 and 604800");
         }
         if idle_secs == 0 || idle_secs > max_secs || max_secs > 86_400 {
-            return refuse("passes.idle_secs", "above 0, at most passes.max_secs, that at most 86400");
+            return refuse(
+                "passes.idle_secs",
+                "above 0, at most passes.max_secs, that at most 86400",
+            );
         }
         Ok(())
     }

@@ -1,13 +1,15 @@
 //! `keys`: make, roll, show, revoke and verify, on key files.
 
+use std::error::Error as _;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use keys::{
-    Front, Key, KeyFileError, Keyring, Owner, Pass, Place, Refusal, Role, Sealed, SignError,
-    Statement, Ticket, Timestamp, Validity,
+    Front, Key, KeyFileError, Keyring, Owner, Pass, Place, Refusal, Role, Sealed, Statement,
+    Ticket, Timestamp, Validity,
 };
 
 /// Keys that sign places, passes, fronts and tickets.
@@ -32,10 +34,10 @@ enum Command {
         #[arg(long)]
         file: PathBuf,
         /// For how long it signs.
-        #[arg(long, default_value_t = 90)]
+        #[arg(long, default_value_t = 90, value_parser = days())]
         days: u64,
         /// For how long it verifies after that.
-        #[arg(long, default_value_t = 24)]
+        #[arg(long, default_value_t = 24, value_parser = overlap_hours())]
         overlap_hours: u64,
     },
     /// Makes a successor for each signing key; the old ones verify through the overlap.
@@ -44,10 +46,10 @@ enum Command {
         #[arg(long)]
         file: PathBuf,
         /// For how long the successor signs.
-        #[arg(long, default_value_t = 90)]
+        #[arg(long, default_value_t = 90, value_parser = days())]
         days: u64,
         /// For how long the old key goes on verifying.
-        #[arg(long, default_value_t = 24)]
+        #[arg(long, default_value_t = 24, value_parser = overlap_hours())]
         overlap_hours: u64,
     },
     /// Prints the public halves as a JWK Set.
@@ -70,8 +72,8 @@ enum Command {
         /// The key file.
         #[arg(long)]
         file: PathBuf,
-        /// The key's id.
-        #[arg(long)]
+        /// The key's id, which may well begin with a hyphen.
+        #[arg(long, allow_hyphen_values = true)]
         kid: String,
     },
     /// Reads a statement of any kind from standard input and prints its claims if it holds.
@@ -89,25 +91,43 @@ enum RoleArg {
     Origin,
 }
 
+/// A day at least, for a key without time is none; ten years at most.
+fn days() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(1..=3650)
+}
+
+/// A year at most.
+fn overlap_hours() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(0..=8784)
+}
+
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
     #[error(transparent)]
     File(#[from] KeyFileError),
-    #[error("statement is refused: {0}")]
+    #[error("statement is refused")]
     Refused(#[from] Refusal),
-    #[error("standard input cannot be read: {0}")]
-    Input(#[from] std::io::Error),
-    #[error("cannot be written as JSON: {0}")]
+    #[error("statement is of no kind we know, or longer than its kind may be")]
+    NoKind,
+    #[error("no key in {0:?} signs now and has done so for a second; nothing was rolled")]
+    NothingToRoll(PathBuf),
+    #[error("standard input cannot be read")]
+    Input(#[source] std::io::Error),
+    #[error("cannot be written as JSON")]
     Json(#[from] serde_json::Error),
-    #[error(transparent)]
-    Sign(#[from] SignError),
 }
 
 fn main() -> ExitCode {
     match run(Args::parse().command, Timestamp::now().floor_to_secs()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keys: {error}");
+            eprint!("keys: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprint!(": {error}");
+                cause = error.source();
+            }
+            eprintln!();
             ExitCode::from(2)
         }
     }
@@ -117,7 +137,8 @@ fn run(command: Command, now: Timestamp) -> Result<(), CommandError> {
     const DAY_SECS: u64 = 86_400;
     match command {
         Command::Make { role, owner, file, days, overlap_hours } => {
-            let mut keyring = if file.exists() { Keyring::load(&file)? } else { Keyring::default() };
+            let mut keyring =
+                if file.exists() { Keyring::load(&file)? } else { Keyring::default() };
             let use_until = now.plus_secs(days * DAY_SECS);
             let validity = Validity {
                 use_from: now,
@@ -131,23 +152,29 @@ fn run(command: Command, now: Timestamp) -> Result<(), CommandError> {
                 RoleArg::Origin => Role::Origin,
             };
             let key = Key::generate(role, owner, validity);
-            println!("{}", key.kid);
+            let kid = key.kid.clone();
             keyring.add(key);
             keyring.save(&file)?;
+            println!("{kid}");
         }
         Command::Roll { file, days, overlap_hours } => {
             let mut keyring = Keyring::load(&file)?;
-            for kid in keyring.roll(now, days * DAY_SECS, overlap_hours * 3600) {
-                println!("{kid}");
+            let kids = keyring.roll(now, days * DAY_SECS, overlap_hours * 3600);
+            if kids.is_empty() {
+                return Err(CommandError::NothingToRoll(file));
             }
             keyring.save(&file)?;
+            for kid in kids {
+                println!("{kid}");
+            }
         }
         Command::Show { file } => {
             let jwks = Keyring::load(&file)?.public_jwks();
             println!("{}", serde_json::to_string_pretty(&jwks)?);
         }
         Command::Trust { file, from } => {
-            let mut keyring = if file.exists() { Keyring::load(&file)? } else { Keyring::default() };
+            let mut keyring =
+                if file.exists() { Keyring::load(&file)? } else { Keyring::default() };
             let theirs = Keyring::from_jwks(Keyring::load(&from)?.public_jwks())?;
             for key in theirs.keys() {
                 keyring.add(key.clone());
@@ -162,14 +189,16 @@ fn run(command: Command, now: Timestamp) -> Result<(), CommandError> {
         Command::Verify { file } => {
             let keyring = Keyring::load(&file)?;
             let mut text = String::new();
-            std::io::stdin().take(16 * 1024).read_to_string(&mut text)?;
+            let mut stdin = std::io::stdin().take(16 * 1024); // twice the longest kind
+            stdin.read_to_string(&mut text).map_err(CommandError::Input)?;
             println!("{}", verify_any(&keyring, text.trim(), now)?);
         }
     }
     Ok(())
 }
 
-/// Tries the kinds in turn; what counts is the answer of the kind that the text says it is.
+/// Tries the kinds in turn; what counts is the answer of the kind that the text says it is. Each
+/// kind has a length of its own, so "too long" for one says nothing about the next.
 fn verify_any(keyring: &Keyring, text: &str, now: Timestamp) -> Result<String, CommandError> {
     fn verify<T: Statement>(
         keyring: &Keyring,
@@ -180,12 +209,11 @@ fn verify_any(keyring: &Keyring, text: &str, now: Timestamp) -> Result<String, C
         Ok(serde_json::to_string_pretty(&claims)?)
     }
     let kinds = [verify::<Place>, verify::<Pass>, verify::<Front>, verify::<Ticket>];
-    let mut answer = Err(CommandError::Refused(Refusal::Malformed));
     for kind in kinds {
-        answer = kind(keyring, text, now);
-        if !matches!(answer, Err(CommandError::Refused(Refusal::Type { .. }))) {
-            break;
+        match kind(keyring, text, now) {
+            Err(CommandError::Refused(Refusal::Type { .. } | Refusal::TooLong { .. })) => {}
+            answer => return answer,
         }
     }
-    answer
+    Err(CommandError::NoKind)
 }

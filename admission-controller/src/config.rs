@@ -1,0 +1,266 @@
+//! The controller's configuration: one TOML file, checked once, at the door.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use admission_api::{RoomError, RoomSpec};
+use keys::Owner;
+use serde::Deserialize;
+
+/// A shorter token could be guessed.
+const TOKEN_CHARS_MIN: usize = 16;
+/// A longer one does not fit into a header line of ours.
+const TOKEN_CHARS_MAX: usize = 256;
+
+/// Why the configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("configuration {path} cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong kind; the cause says where.
+    #[error("configuration {path} does not fit")]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// The cause, with line and key.
+        source: Box<toml::de::Error>,
+    },
+    /// A value that does not fit.
+    #[error("{key} is not {expected}")]
+    Value {
+        /// The key, dotted.
+        key: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// A room that does not fit.
+    #[error("room {event} does not fit")]
+    Room {
+        /// The room.
+        event: keys::EventId,
+        /// The cause, with the key.
+        source: RoomError,
+    },
+}
+
+/// What a token may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenRole {
+    /// Leases, claims, syncs.
+    Edge,
+    /// Rooms and pace.
+    Operator,
+    /// Suspicions.
+    Security,
+}
+
+/// Text that is never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl TryFrom<String> for Secret {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let range = TOKEN_CHARS_MIN..=TOKEN_CHARS_MAX;
+        if range.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text))
+        } else {
+            Err(format!(
+                "token is not {TOKEN_CHARS_MIN} to {TOKEN_CHARS_MAX} printable ASCII characters \
+                 without spaces"
+            ))
+        }
+    }
+}
+
+/// `[[tokens]]`: a bearer token and what it is for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Who uses it; appears in the log of decisions.
+    pub name: String,
+    /// What it may be used for.
+    pub role: TokenRole,
+    /// The token.
+    pub token: Secret,
+}
+
+/// `[origin]`: where the origin tells its load.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OriginConfig {
+    /// `http://` or `https://`; without a path, `/internal/v1/load` is meant.
+    pub load_url: String,
+    /// The bearer token it asks for.
+    pub token: Secret,
+}
+
+impl OriginConfig {
+    /// The full address of the report.
+    #[must_use]
+    pub fn full_url(&self) -> String {
+        let after_scheme = self.load_url.split_once("://").map_or("", |(_, rest)| rest);
+        match after_scheme.split_once('/') {
+            Some((_, path)) if !path.is_empty() => self.load_url.clone(),
+            Some(_) | None => format!("{}/internal/v1/load", self.load_url.trim_end_matches('/')),
+        }
+    }
+}
+
+/// Everything a controller is told at its start.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControllerConfig {
+    /// Where it listens, for edges and people.
+    pub listen: SocketAddr,
+    /// Its name: `iss` of the fronts and passes it signs.
+    pub name: Owner,
+    /// Where its state is kept.
+    pub data_dir: PathBuf,
+    /// Its key file: its own key with the secret half, and the public halves of the edges. Read
+    /// again when it changes.
+    pub keyring: PathBuf,
+    /// Who may talk to it.
+    #[serde(default)]
+    pub tokens: Vec<Token>,
+    /// Whose load it watches; without it, the pace follows what edges see.
+    #[serde(default)]
+    pub origin: Option<OriginConfig>,
+    /// Rooms that exist from the start. What operators changed since the last start stays, unless
+    /// the file changed too.
+    #[serde(default)]
+    pub rooms: Vec<RoomSpec>,
+}
+
+impl ControllerConfig {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// The first thing that does not fit: file, key, and what was expected.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads and checks a text; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`ControllerConfig::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|source| ConfigError::Toml {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what types alone do not say; done again at the start, for configurations that were
+    /// put together by a program.
+    ///
+    /// # Errors
+    /// The first thing that does not fit.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key: String, expected| Err(ConfigError::Value { key, expected });
+        for (index, token) in self.tokens.iter().enumerate() {
+            if token.name.is_empty() || token.name.len() > 64 {
+                return refuse(format!("tokens[{index}].name"), "1 to 64 bytes long");
+            }
+            if self.tokens[..index].iter().any(|other| other.token == token.token) {
+                let expected = "a token of its own: each has one role";
+                return refuse(format!("tokens[{index}].token"), expected);
+            }
+        }
+        if let Some(origin) = &self.origin {
+            let is_http = ["http://", "https://"].iter().any(|s| origin.load_url.starts_with(s));
+            if !is_http {
+                return refuse("origin.load_url".to_owned(), "an http:// or https:// address");
+            }
+        }
+        for (index, room) in self.rooms.iter().enumerate() {
+            room.check()
+                .map_err(|source| ConfigError::Room { event: room.event.clone(), source })?;
+            if self.rooms[..index].iter().any(|other| other.event == room.event) {
+                return refuse(format!("rooms[{index}].event"), "an event of its own");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../config/admission-controller.toml");
+
+    #[test]
+    fn the_sample_fits() {
+        let config = ControllerConfig::parse(SAMPLE, Path::new("sample")).unwrap();
+        assert_eq!(config.rooms[0].event.as_str(), "wc2026-final");
+        assert!(config.origin.is_some());
+        assert!(!format!("{config:?}").contains(config.tokens[0].token.reveal()));
+    }
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn what_does_not_fit_is_named() {
+        //    instead of                        this                               is named
+        check("name = \"controller-1\"",        "nom = \"controller-1\"",          "unknown field `nom`");
+        check("name = \"controller-1\"",        "name = \"Controller 1\"",         "owner");
+        check("role = \"operator\"",            "role = \"admin\"",                "unknown variant `admin`");
+        check("change-me-operator-token",       "short",                           "16 to 256");
+        check("change-me-operator-token",       "change-me-edge-1-token",          "tokens[1].token is not a token of its own");
+        check("per_sec_max = 200.0",            "per_sec_max = 0.0",               "pace.per_sec_max is not above 0");
+        check("load_url = \"http://",           "load_url = \"ftp://",             "origin.load_url is not an http:// or https:// address");
+    }
+
+    #[track_caller]
+    fn check(old: &str, new: &str, expected: &str) {
+        assert!(SAMPLE.contains(old), "the sample has no {old}");
+        let text = SAMPLE.replacen(old, new, 1);
+        let error = ControllerConfig::parse(&text, Path::new("sample")).unwrap_err();
+        let mut said = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            said = format!("{said}: {error}");
+            cause = error.source();
+        }
+        assert!(said.contains(expected), "{said}");
+    }
+
+    #[test]
+    fn an_address_without_path_means_the_report() {
+        let full = |load_url: &str| {
+            let token = Secret::try_from("0123456789abcdef".to_owned()).unwrap();
+            OriginConfig { load_url: load_url.to_owned(), token }.full_url()
+        };
+        assert_eq!(full("http://o:1"), "http://o:1/internal/v1/load");
+        assert_eq!(full("http://o:1/"), "http://o:1/internal/v1/load");
+        assert_eq!(full("https://o/x/load"), "https://o/x/load");
+    }
+}

@@ -1,0 +1,446 @@
+//! Computes where the front of each lane is and how it moves: a line in time over the numbers.
+//!
+//! A line starts at `f0` at the time `t0`, rises with the lane's pace and ends at a limit, so that
+//! edges and pages compute the front by themselves between two publications. What was published
+//! is never taken back: the next line starts where the last one has got to.
+//!
+//! Numbers that an edge leased and gave back are gaps. Nobody stands there, so the front passes
+//! over them without spending pace. And idle time banks no credit: over an empty lane the front
+//! stands at most one second of pace above the numbers handed out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use admission_api::LaneWeights;
+use keys::{Front, Lane, LaneFront, Timestamp};
+
+/// How long edges and pages may follow a line without hearing from us. Long enough to restart a
+/// controller, short enough that a pace decided for another situation does no harm.
+pub const LINE_VALID: Duration = Duration::from_secs(10);
+/// Most gaps remembered for a lane. Beyond it, the front spends pace on numbers nobody holds.
+const GAPS_MAX: usize = 4096;
+/// Whoever was called and has not come after this long no longer counts as on the way in.
+const CALLED_FOR: Duration = Duration::from_secs(60);
+/// A lane without waiting visitors is given its recent arrivals and this much more.
+const ARRIVALS_MARGIN: f64 = 1.5;
+/// One position, in the unit in which parts of positions are carried over.
+const POSITION: u64 = 1_000_000;
+
+/// Where a number stands in its lane. The one place to put the draw when there is one.
+#[must_use]
+pub const fn position(num: u64) -> u64 {
+    num
+}
+
+/// Sorted, disjoint ranges of numbers that nobody holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gaps {
+    /// First number to last number.
+    ranges: BTreeMap<u64, u64>,
+}
+
+impl Gaps {
+    /// Adds `first..=last`, merged with its neighbours. Dropped if there are too many already.
+    pub fn add(&mut self, first: u64, last: u64) {
+        if first > last {
+            return;
+        }
+        let (mut first, mut last) = (first, last);
+        // A range touches ours if it begins before `last + 1` and ends at or after `first - 1`.
+        while let Some((&start, &end)) = self.ranges.range(..=last.saturating_add(1)).next_back() {
+            if end.saturating_add(1) < first {
+                break;
+            }
+            self.ranges.remove(&start);
+            first = first.min(start);
+            last = last.max(end);
+        }
+        if self.ranges.len() < GAPS_MAX {
+            self.ranges.insert(first, last);
+        }
+    }
+
+    /// How many numbers above `after`, up to and including `up_to`, are gaps.
+    #[must_use]
+    pub fn count_between(&self, after: u64, up_to: u64) -> u64 {
+        self.ranges
+            .range(..=up_to)
+            .rev()
+            .take_while(|(_, last)| **last > after)
+            .map(|(first, last)| {
+                (*last).min(up_to).saturating_sub((*first - 1).max(after))
+            })
+            .sum()
+    }
+
+    /// The number reached from `from` by passing `steps` numbers that are no gaps; gaps directly
+    /// behind it are passed as well.
+    fn walk(&self, from: u64, steps: u64) -> u64 {
+        let (mut at, mut left) = (from, steps);
+        let before = self.ranges.range(..=from).next_back();
+        let inside = before.filter(|(_, last)| **last > from);
+        if let Some((_, last)) = inside {
+            at = *last;
+        }
+        for (first, last) in self.ranges.range(at.saturating_add(1)..) {
+            let people = first - 1 - at;
+            if people > left {
+                break;
+            }
+            left -= people;
+            at = *last;
+        }
+        at.saturating_add(left)
+    }
+
+    /// Forgets what the front has passed.
+    fn forget_up_to(&mut self, front: u64) {
+        while let Some((&first, &last)) = self.ranges.first_key_value() {
+            if last > front {
+                break;
+            }
+            self.ranges.remove(&first);
+        }
+    }
+
+    /// All ranges, first and last number.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.ranges.iter().map(|(first, last)| (*first, *last))
+    }
+}
+
+/// One lane of a [`FrontState`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LaneState {
+    /// The front at `t0`.
+    pub f0: u64,
+    /// Pace in positions per 1000 seconds.
+    pub pace_milli: u64,
+    /// The line ends here.
+    pub limit: u64,
+    /// Numbers handed out.
+    pub issued: u64,
+    /// Numbers that nobody holds, above the front.
+    pub gaps: Gaps,
+    /// The part of a position beyond `f0`, in millionths: a slow pace would else never move.
+    carried: u64,
+}
+
+impl LaneState {
+    /// A lane whose front stands.
+    #[must_use]
+    pub fn standing(f0: u64, issued: u64) -> Self {
+        Self { f0, limit: f0, issued, ..Self::default() }
+    }
+
+    /// Visitors who wait: numbers above the front that were handed out and not given back.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        let above = self.issued.saturating_sub(self.f0);
+        above.saturating_sub(self.gaps.count_between(self.f0, self.issued))
+    }
+
+    /// The entry in the published document.
+    #[must_use]
+    pub fn published(&self, lane: Lane) -> LaneFront {
+        let Self { f0, pace_milli, limit, issued, .. } = *self;
+        LaneFront { lane, f0, pace_milli, limit, issued }
+    }
+}
+
+/// The line in time of all lanes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FrontState {
+    /// Where the line starts.
+    pub t0: Timestamp,
+    /// Where it ends.
+    pub until: Timestamp,
+    /// By [`Lane::index`].
+    pub lanes: [LaneState; 3],
+    /// Spaces inside that a lane is owed, in millionths.
+    owed: [i64; 3],
+}
+
+impl FrontState {
+    /// Goes on from what was last published; nothing is lost and nothing gained by a restart.
+    #[must_use]
+    pub fn resumed(last: Option<&Front>, issued: [u64; 3], now: Timestamp) -> Self {
+        let lane = |lane: Lane| {
+            let f0 = last.map_or(0, |front| front.at(lane, now));
+            LaneState::standing(f0, issued[lane.index()])
+        };
+        Self { t0: now, until: now, lanes: Lane::ALL.map(lane), owed: [0; 3] }
+    }
+
+    /// Takes in numbers that were given back. Returns how many of them the front had passed.
+    pub fn give_back(&mut self, lane: Lane, first: u64, count: u64) -> u64 {
+        let lane = &mut self.lanes[lane.index()];
+        let last = first.saturating_add(count.saturating_sub(1)).min(lane.issued);
+        if count == 0 || first == 0 || first > last {
+            return 0;
+        }
+        lane.gaps.add(first.max(lane.f0.saturating_add(1)), last);
+        last.min(lane.f0).saturating_add(1).saturating_sub(first)
+    }
+
+    /// Visitors who wait, over all lanes.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.lanes.iter().map(LaneState::waiting).sum()
+    }
+
+    /// Numbers that may enter although nobody holds them yet.
+    #[must_use]
+    pub fn open_ahead(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.f0.saturating_sub(lane.issued)).sum()
+    }
+}
+
+/// What moves the front.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drive {
+    /// Positions a second over all lanes; 0 while the front stands.
+    pub pace_per_sec: f64,
+    /// How the lanes share it.
+    pub weights: LaneWeights,
+    /// How many may be let in beyond those already called, if that is bounded.
+    pub headroom: Option<u64>,
+    /// Numbers handed out, by [`Lane::index`].
+    pub issued: [u64; 3],
+    /// Whether everybody is let in: the front keeps up with the numbers.
+    pub is_off: bool,
+}
+
+/// A new line, and how many visitors the front has called since the last one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advance {
+    /// The new line.
+    pub state: FrontState,
+    /// Visitors whose turn came.
+    pub called: u64,
+}
+
+/// The next line: starts where the old one has got to at `now`, and never below.
+#[must_use]
+pub fn advance(old: &FrontState, drive: &Drive, now: Timestamp) -> Advance {
+    let elapsed = now.min(old.until).since(old.t0);
+    let arrived_per_sec: [f64; 3] = std::array::from_fn(|lane| {
+        let arrived = drive.issued[lane].saturating_sub(old.lanes[lane].issued);
+        to_f64(arrived) / now.since(old.t0).as_secs_f64().max(0.1)
+    });
+    // How far each lane has got.
+    let reached: [Reached; 3] = std::array::from_fn(|lane| reach(&old.lanes[lane], elapsed));
+    let issued: [u64; 3] =
+        std::array::from_fn(|lane| drive.issued[lane].max(old.lanes[lane].issued));
+    let is_waiting: [bool; 3] = std::array::from_fn(|lane| {
+        let people = issued[lane].saturating_sub(reached[lane].walked);
+        people > old.lanes[lane].gaps.count_between(reached[lane].walked, issued[lane])
+    });
+    let paces = split(drive.pace_per_sec, drive.weights, is_waiting, arrived_per_sec);
+    let pace_millis = paces.map(to_milli);
+    let mut owed = old.owed;
+    let rooms = drive.headroom.map(|headroom| {
+        let waited: u64 = (0..3).filter(|lane| is_waiting[*lane]).map(|l| pace_millis[l]).sum();
+        if waited == 0 {
+            // Nobody waits: what is ahead of the numbers stays in the standard lane, for a number
+            // once opened in a lane where nobody comes would be kept free for ever.
+            return [0, headroom, 0];
+        }
+        let claims = std::array::from_fn(|l| if is_waiting[l] { pace_millis[l] } else { 0 });
+        share_out(headroom, claims, &mut owed)
+    });
+
+    let mut called = 0;
+    let mut lanes = old.lanes.clone();
+    for index in 0..3 {
+        let lane = &mut lanes[index];
+        let Reached { plain, walked, carried } = reached[index];
+        let pace_milli = pace_millis[index];
+        let was_called = lane.f0.min(lane.issued);
+        lane.issued = issued[index];
+        let ahead = lane.issued.saturating_add(pace_milli.div_ceil(1000));
+        let f0 = if drive.is_off { plain.max(lane.issued) } else { plain.max(walked.min(ahead)) };
+        let limit = match rooms {
+            _ if drive.is_off => ahead,
+            _ if drive.pace_per_sec <= 0.0 => f0,
+            None => ahead,
+            Some(rooms) => ahead.min(lane.gaps.walk(f0, rooms[index])),
+        };
+        let is_called = f0.min(lane.issued);
+        if is_called > was_called {
+            called += is_called - was_called - lane.gaps.count_between(was_called, is_called);
+        }
+        lane.carried = if is_waiting[index] { carried } else { 0 };
+        (lane.f0, lane.pace_milli, lane.limit) = (f0, pace_milli, limit.max(f0));
+        lane.gaps.forget_up_to(f0);
+    }
+    let state = FrontState { t0: now, until: now.plus(LINE_VALID), lanes, owed };
+    Advance { state, called }
+}
+
+/// How far a lane has got along its old line.
+#[derive(Clone, Copy)]
+struct Reached {
+    /// By the line as it was published.
+    plain: u64,
+    /// With what gaps have saved.
+    walked: u64,
+    /// The part of a position on top.
+    carried: u64,
+}
+
+fn reach(lane: &LaneState, elapsed: Duration) -> Reached {
+    let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    let moved = lane.pace_milli.saturating_mul(elapsed_ms).saturating_add(lane.carried);
+    let room = lane.limit.saturating_sub(lane.f0);
+    let steps = (moved / POSITION).min(room);
+    let plain = lane.f0.saturating_add(steps);
+    // Steps saved by gaps that became known late are made up for, within the old limit.
+    let walked = lane.gaps.walk(lane.f0, steps).min(lane.limit).max(plain);
+    let carried = moved % POSITION;
+    Reached { plain, walked: lane.gaps.walk(walked, 0), carried }
+}
+
+/// Shares a few free spaces inside among the lanes by pace. What a lane is owed is remembered, so
+/// that lanes take turns when spaces come one by one.
+fn share_out(mut spaces: u64, claims: [u64; 3], owed: &mut [i64; 3]) -> [u64; 3] {
+    let total: u64 = claims.iter().sum();
+    let mut given = [0; 3];
+    for lane in 0..3 {
+        let part = u128::from(spaces) * u128::from(POSITION) * u128::from(claims[lane]);
+        let part = i64::try_from(part / u128::from(total.max(1))).unwrap_or(i64::MAX);
+        owed[lane] = if claims[lane] == 0 { 0 } else { owed[lane].saturating_add(part) };
+    }
+    // Each round gives one lane what it is owed: all is given after a few.
+    while spaces > 0 && total > 0 {
+        let lanes = (0..3).filter(|lane| claims[*lane] > 0);
+        let Some(lane) = lanes.max_by_key(|lane| owed[*lane]) else { break };
+        let whole = u64::try_from(owed[lane] / POSITION.cast_signed()).unwrap_or(0).max(1);
+        let part = whole.min(spaces);
+        given[lane] += part;
+        spaces -= part;
+        let paid = part.saturating_mul(POSITION);
+        owed[lane] = owed[lane].saturating_sub(i64::try_from(paid).unwrap_or(i64::MAX));
+    }
+    given
+}
+
+/// Shares the pace among the lanes by weight. What one does not need goes to the others, but the
+/// suspect lane gets no more than its share while anybody waits in the standard lane.
+fn split(pace: f64, weights: LaneWeights, is_waiting: [bool; 3], arriving: [f64; 3]) -> [f64; 3] {
+    let weights = [weights.priority, weights.standard, weights.suspect].map(f64::from);
+    let total: f64 = weights.iter().sum();
+    if pace <= 0.0 || total <= 0.0 {
+        return [0.0; 3];
+    }
+    let suspect = Lane::Suspect.index();
+    let mut needs: [f64; 3] = std::array::from_fn(|lane| {
+        if is_waiting[lane] { f64::INFINITY } else { arriving[lane] * ARRIVALS_MARGIN }
+    });
+    if is_waiting[Lane::Standard.index()] {
+        needs[suspect] = needs[suspect].min(pace * weights[suspect] / total);
+    }
+    let mut given = [0.0; 3];
+    let mut left = pace;
+    let mut open: Vec<usize> =
+        (0..3).filter(|lane| needs[*lane] > 0.0 && weights[*lane] > 0.0).collect();
+    // Each round satisfies a lane or ends: three rounds at most.
+    while !open.is_empty() && left > 0.0 {
+        let unit = left / open.iter().map(|lane| weights[*lane]).sum::<f64>();
+        let (modest, greedy): (Vec<usize>, Vec<usize>) =
+            open.iter().partition(|lane| needs[**lane] <= unit * weights[**lane]);
+        if modest.is_empty() {
+            for lane in greedy {
+                given[lane] = unit * weights[lane];
+            }
+            left = 0.0;
+            break;
+        }
+        for lane in modest {
+            given[lane] = needs[lane];
+            left -= needs[lane];
+        }
+        open = greedy;
+    }
+    // Lanes without weight are served when nobody else needs the pace.
+    for lane in (0..3).filter(|lane| weights[*lane] <= 0.0 && needs[*lane] > 0.0) {
+        let part = needs[lane].min(left.max(0.0));
+        given[lane] += part;
+        left -= part;
+    }
+    if left > 0.0 {
+        for lane in 0..3 {
+            given[lane] += left * weights[lane] / total;
+        }
+    }
+    given
+}
+
+/// The highest position of `lane` that may enter at `now`, over everything that was signed and
+/// still holds: a lowered pace never refuses somebody whom an edge let in.
+#[must_use]
+pub fn effective(signed: &[Front], lane: Lane, now: Timestamp) -> u64 {
+    let newest = signed.iter().max_by_key(|front| (front.epoch, front.seq));
+    let valid = signed.iter().filter(|front| front.until > now);
+    valid.chain(newest).map(|front| front.at(lane, now)).max().unwrap_or(0)
+}
+
+/// Visitors who were called and may be on their way in.
+#[derive(Debug, Clone, Default)]
+pub struct Called {
+    /// When, and how many are still expected. At most two entries a second.
+    waves: VecDeque<(Timestamp, u64)>,
+}
+
+impl Called {
+    /// Their turn came.
+    pub fn add(&mut self, count: u64, now: Timestamp) {
+        if count > 0 {
+            self.waves.push_back((now, count));
+        }
+    }
+
+    /// They came in; the longest called are assumed to be first.
+    pub fn came(&mut self, mut count: u64) {
+        while let Some((_, wave)) = self.waves.front_mut() {
+            let taken = count.min(*wave);
+            *wave -= taken;
+            count -= taken;
+            if *wave > 0 {
+                break;
+            }
+            self.waves.pop_front();
+        }
+    }
+
+    /// They never existed: numbers given back after the front had passed.
+    pub fn were_gaps(&mut self, mut count: u64) {
+        while let Some((_, wave)) = self.waves.back_mut() {
+            let taken = count.min(*wave);
+            *wave -= taken;
+            count -= taken;
+            if *wave > 0 {
+                break;
+            }
+            self.waves.pop_back();
+        }
+    }
+
+    /// How many are still expected.
+    pub fn expected(&mut self, now: Timestamp) -> u64 {
+        while self.waves.front().is_some_and(|(at, _)| now.since(*at) > CALLED_FOR) {
+            self.waves.pop_front();
+        }
+        self.waves.iter().map(|(_, count)| count).sum()
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // rates of numbers far below 2^52
+fn to_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // rates up to 100 000 a second
+fn to_milli(per_sec: f64) -> u64 {
+    (per_sec.max(0.0) * 1000.0).floor() as u64
+}

@@ -1,0 +1,1052 @@
+//! The store in a SQLite file of this machine, written by one thread.
+//!
+//! Operations are queued, and the thread runs what has gathered in one transaction: a hundred
+//! claims cost one write to the disk. Answers go out after the commit. What claims need to know is
+//! in memory, beside the connection, and rebuilt from the file when it is opened or when a
+//! transaction failed: memory never says more than the disk.
+//!
+//! Every lease is written, so after `kill -9` each number is known to be handed out or not. A
+//! block reserved ahead would save nothing (a commit is shared) and would leave thousands of
+//! numbers of which nobody knows.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use admission_api::{EndReason, Gap, Restored, Revoked, Room, RoomSpec, Suspicion};
+use keys::{EventId, Front, Id128, Lane, Risk, Timestamp};
+use prometheus::Histogram;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Counted, Entry, Judged, JudgedState, LineId, Numbered, PassId, Put, RenewTo, Restore, Restorer,
+    RoomStatus, StoreError,
+};
+use crate::claims::{Claimed, Flag, Known, PassRecord};
+
+/// Most operations waiting for the thread; beyond it callers wait, and their requests time out.
+const QUEUE_MAX: usize = 4096;
+/// Most operations in one transaction: keeps the wait of the first within a few milliseconds.
+const BATCH_MAX: usize = 256;
+/// How long to wait for another process to let go of the file, for example its dying predecessor.
+const BUSY_FOR: Duration = Duration::from_secs(5);
+/// Entries kept in the log of decisions: a change a second for almost three hours.
+const ENTRIES_MAX: i64 = 10_000;
+/// Numbers stay exact in every language up to here.
+const NUMBER_MAX: u64 = 1 << 53;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rooms (event TEXT PRIMARY KEY, room TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS configured (event TEXT PRIMARY KEY, spec TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lanes (
+    event TEXT, lane INTEGER, issued INTEGER NOT NULL, PRIMARY KEY (event, lane)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gaps (
+    event TEXT, line INTEGER, lane INTEGER, first INTEGER, count INTEGER NOT NULL,
+    PRIMARY KEY (event, line, lane, first)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fronts (
+    event TEXT, epoch INTEGER, seq INTEGER, line INTEGER NOT NULL, until_ms INTEGER NOT NULL,
+    front TEXT NOT NULL, PRIMARY KEY (event, epoch, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS passes (
+    event TEXT, sub BLOB, line INTEGER NOT NULL, jti BLOB NOT NULL, lane INTEGER NOT NULL,
+    num INTEGER NOT NULL, risk INTEGER NOT NULL, generation INTEGER NOT NULL,
+    first_at INTEGER NOT NULL, renewed_at INTEGER NOT NULL, exp INTEGER NOT NULL,
+    place_exp INTEGER NOT NULL, ended TEXT,
+    PRIMARY KEY (event, sub)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS suspicions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, sub BLOB NOT NULL,
+    state TEXT NOT NULL, restored_at INTEGER, restored_by TEXT, why TEXT,
+    until_ms INTEGER NOT NULL, suspicion TEXT NOT NULL, UNIQUE (event, sub));
+CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, entry TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS entries_by_event ON entries (event, id);
+";
+
+/// A handle to the thread; clones share it.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    jobs: mpsc::Sender<Message>,
+    epoch: u64,
+}
+
+/// Runs in the thread, inside the transaction. Answers when told what became of it.
+type Job = Box<dyn FnOnce(&mut Memory, &Transaction<'_>) -> (bool, Answer) + Send>;
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+enum Message {
+    Job(Job),
+    Close(oneshot::Sender<()>),
+}
+
+/// What the thread knows without asking the file.
+#[derive(Default)]
+struct Memory {
+    rooms: BTreeMap<EventId, RoomMemory>,
+    revoked: Vec<Revoked>,
+}
+
+struct RoomMemory {
+    room: Room,
+    issued: [u64; 3],
+    inside: u64,
+    passes: HashMap<Id128, Slot>,
+    /// When passes end, earliest first; entries of renewed passes are put back when met.
+    ends: BinaryHeap<Reverse<(Timestamp, Id128)>>,
+    flags: HashMap<Id128, Flag>,
+}
+
+enum Slot {
+    Inside(Box<PassRecord>),
+    Used { place_exp: Timestamp },
+}
+
+impl Embedded {
+    /// Opens the file and starts the thread.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, is in use, or holds what we did not write.
+    pub fn open(
+        directory: &Path,
+        commit_secs: Histogram,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        let mut db = Connection::open(directory.join("admission.sqlite")).map_err(failed)?;
+        db.busy_timeout(BUSY_FOR).map_err(failed)?;
+        // Exclusive: a second controller on the same file would hand out the same numbers.
+        for (name, value) in [
+            ("locking_mode", "EXCLUSIVE"),
+            ("journal_mode", "WAL"),
+            ("synchronous", "FULL"),
+            ("foreign_keys", "OFF"),
+        ] {
+            db.pragma_update_and_check(None, name, value, |_| Ok(())).or_else(|error| {
+                if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(failed(error)) }
+            })?;
+        }
+        db.set_prepared_statement_cache_capacity(64);
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        tx.execute_batch(SCHEMA).map_err(failed)?;
+        // From the clock, so that an epoch also grows when the file was lost.
+        let epoch = count_up(&tx, "epoch", now.as_secs())?;
+        tx.commit().map_err(failed)?;
+        let memory = Memory::read(&db, now)?;
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        std::thread::Builder::new()
+            .name("admission-store".to_owned())
+            .spawn(move || write(db, memory, queue, &commit_secs))
+            .map_err(failed)?;
+        Ok(Self { jobs, epoch })
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) async fn close(&self) {
+        let (tell, told) = oneshot::channel();
+        if self.jobs.send(Message::Close(tell)).await.is_ok() {
+            // An error means that the thread has ended, which is what we wait for.
+            let _ = told.await;
+        }
+    }
+
+    /// Runs `work` in the thread and answers when it is durable.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory, &Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (tell, told) = oneshot::channel();
+        let job: Job = Box::new(move |memory, tx| match work(memory, tx) {
+            Ok(value) => {
+                let answer = move |committed: Result<(), StoreError>| {
+                    let _ = tell.send(committed.map(|()| value));
+                };
+                (true, Box::new(answer))
+            }
+            Err(error) => {
+                let is_refusal = matches!(error, StoreError::Superseded { .. });
+                let answer = move |_| {
+                    let _ = tell.send(Err(error));
+                };
+                (is_refusal, Box::new(answer))
+            }
+        });
+        self.jobs.send(Message::Job(job)).await.map_err(|_| StoreError::Closed)?;
+        told.await.map_err(|_| StoreError::Closed)?
+    }
+
+    pub(super) async fn status(&self, now: Timestamp) -> Result<Vec<RoomStatus>, StoreError> {
+        self.run(move |memory, _| {
+            memory.revoked.retain(|revoked| revoked.until > now);
+            let rooms = memory.rooms.values_mut().map(|room| {
+                room.end_expired(now);
+                RoomStatus { room: room.room.clone(), inside: room.inside, issued: room.issued }
+            });
+            Ok(rooms.collect())
+        })
+        .await
+    }
+
+    pub(super) async fn configure(
+        &self,
+        spec: RoomSpec,
+        now: Timestamp,
+    ) -> Result<Option<Room>, StoreError> {
+        self.run(move |memory, tx| {
+            let event = spec.event.clone();
+            let last: Option<String> = tx
+                .prepare_cached("SELECT spec FROM configured WHERE event = ?")
+                .and_then(|mut q| q.query_row([event.as_str()], |row| row.get(0)).optional())
+                .map_err(failed)?;
+            // A spec that an older version wrote differently counts as another one.
+            let is_known = last.is_some_and(|last| {
+                serde_json::from_str::<RoomSpec>(&last).is_ok_and(|last| last == spec)
+            });
+            if is_known {
+                return Ok(None);
+            }
+            execute(
+                tx,
+                "INSERT OR REPLACE INTO configured (event, spec) VALUES (?, ?)",
+                params![event.as_str(), json(&spec)?],
+            )?;
+            match memory.rooms.get(&event).map(|room| room.room.version) {
+                None => memory.create(tx, spec, now).map(Some),
+                Some(_) => memory.change(tx, spec).map(Some),
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn create(&self, spec: RoomSpec, now: Timestamp) -> Result<Put, StoreError> {
+        self.run(move |memory, tx| match memory.rooms.get(&spec.event) {
+            Some(room) => Ok(Put::Conflict { version: room.room.version }),
+            None => memory.create(tx, spec, now).map(|room| Put::Done(Box::new(room))),
+        })
+        .await
+    }
+
+    pub(super) async fn change(&self, spec: RoomSpec, version: u64) -> Result<Put, StoreError> {
+        self.run(move |memory, tx| match memory.rooms.get(&spec.event) {
+            None => Ok(Put::Missing),
+            Some(room) if room.room.version != version => {
+                Ok(Put::Conflict { version: room.room.version })
+            }
+            Some(_) => memory.change(tx, spec).map(|room| Put::Done(Box::new(room))),
+        })
+        .await
+    }
+
+    pub(super) async fn delete(&self, event: EventId) -> Result<bool, StoreError> {
+        self.run(move |memory, tx| {
+            for sql in [
+                "DELETE FROM rooms WHERE event = ?",
+                "DELETE FROM lanes WHERE event = ?",
+                "DELETE FROM gaps WHERE event = ?",
+                "DELETE FROM fronts WHERE event = ?",
+                "DELETE FROM passes WHERE event = ?",
+                "DELETE FROM suspicions WHERE event = ?",
+            ] {
+                execute(tx, sql, [event.as_str()])?;
+            }
+            Ok(memory.rooms.remove(&event).is_some())
+        })
+        .await
+    }
+
+    pub(super) async fn lease(
+        &self,
+        line: LineId,
+        lane: Lane,
+        count: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        self.run(move |memory, tx| {
+            let Some(room) = memory.line(&line) else { return Ok(None) };
+            let issued = room.issued[lane.index()];
+            let next = issued.saturating_add(count);
+            if count == 0 || next > NUMBER_MAX {
+                return Ok(None);
+            }
+            execute(
+                tx,
+                "INSERT OR REPLACE INTO lanes (event, lane, issued) VALUES (?, ?, ?)",
+                params![line.event.as_str(), lane_number(lane), int(next)],
+            )?;
+            room.issued[lane.index()] = next;
+            Ok(Some(issued + 1))
+        })
+        .await
+    }
+
+    pub(super) async fn give_back(&self, gaps: Vec<Gap>) -> Result<(), StoreError> {
+        self.run(move |_, tx| {
+            for gap in gaps {
+                execute(
+                    tx,
+                    "INSERT OR REPLACE INTO gaps (event, line, lane, first, count)
+                     VALUES (?, ?, ?, ?, ?)",
+                    params![
+                        gap.event.as_str(),
+                        int(gap.line),
+                        lane_number(gap.lane),
+                        int(gap.first),
+                        int(gap.count)
+                    ],
+                )?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn gaps(&self, line: LineId) -> Result<Vec<Gap>, StoreError> {
+        self.run(move |_, tx| {
+            let mut query = tx
+                .prepare_cached("SELECT lane, first, count FROM gaps WHERE event = ? AND line = ?")
+                .map_err(failed)?;
+            let rows = query.query_map(params![line.event.as_str(), int(line.line)], |row| {
+                Ok(Gap {
+                    event: line.event.clone(),
+                    line: line.line,
+                    lane: lane_at(row, 0)?,
+                    first: number_at(row, 1)?,
+                    count: number_at(row, 2)?,
+                })
+            });
+            rows.and_then(Iterator::collect).map_err(failed)
+        })
+        .await
+    }
+
+    pub(super) async fn put_fronts(&self, fronts: Vec<Front>) -> Result<(), StoreError> {
+        self.run(move |_, tx| {
+            // All or none: a refusal must leave nothing behind in the shared transaction.
+            for front in &fronts {
+                let newest: Option<(i64, i64)> = tx
+                    .prepare_cached(
+                        "SELECT epoch, seq FROM fronts WHERE event = ?
+                         ORDER BY epoch DESC, seq DESC LIMIT 1",
+                    )
+                    .and_then(|mut query| {
+                        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+                        query.query_row([front.aud.as_str()], read).optional()
+                    })
+                    .map_err(failed)?;
+                if newest.is_some_and(|newest| newest >= (int(front.epoch), int(front.seq))) {
+                    let (epoch, seq) = (front.epoch, front.seq);
+                    return Err(StoreError::Superseded { event: front.aud.clone(), epoch, seq });
+                }
+            }
+            for front in &fronts {
+                let event = front.aud.as_str();
+                execute(
+                    tx,
+                    "DELETE FROM fronts WHERE event = ? AND until_ms < ?",
+                    params![event, int(front.t0.as_millis())],
+                )?;
+                execute(
+                    tx,
+                    "INSERT INTO fronts (event, epoch, seq, line, until_ms, front)
+                     VALUES (?, ?, ?, ?, ?, ?)",
+                    params![
+                        event,
+                        int(front.epoch),
+                        int(front.seq),
+                        int(front.line),
+                        int(front.until.as_millis()),
+                        json(front)?
+                    ],
+                )?;
+                for entry in &front.lanes {
+                    execute(
+                        tx,
+                        "DELETE FROM gaps
+                         WHERE event = ? AND line = ? AND lane = ? AND first + count <= ?",
+                        params![event, int(front.line), lane_number(entry.lane), int(entry.f0)],
+                    )?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn fronts(&self, line: LineId) -> Result<Vec<Front>, StoreError> {
+        self.run(move |_, tx| {
+            let mut query = tx
+                .prepare_cached(
+                    "SELECT front FROM fronts WHERE event = ? AND line = ? ORDER BY epoch, seq",
+                )
+                .map_err(failed)?;
+            let rows = query
+                .query_map(params![line.event.as_str(), int(line.line)], |row| row.get::<_, String>(0))
+                .map_err(failed)?;
+            rows.map(|text| parse("a front", &text.map_err(failed)?)).collect()
+        })
+        .await
+    }
+
+    pub(super) async fn known(
+        &self,
+        line: LineId,
+        sub: Id128,
+        now: Timestamp,
+    ) -> Result<Known, StoreError> {
+        self.run(move |memory, _| {
+            let Some(room) = memory.line(&line) else { return Ok(Known::default()) };
+            let claimed = room.claimed(sub, now);
+            Ok(Known { claimed, suspicion: room.flags.get(&sub).copied() })
+        })
+        .await
+    }
+
+    pub(super) async fn claim(
+        &self,
+        line: LineId,
+        record: PassRecord,
+        now: Timestamp,
+    ) -> Result<Counted, StoreError> {
+        self.run(move |memory, tx| {
+            let Some(room) = memory.line(&line) else { return Ok(Counted::NoLine) };
+            match room.claimed(record.sub, now) {
+                Some(Claimed::Inside(record)) => return Ok(Counted::Repeat(record)),
+                Some(Claimed::Ended) => return Ok(Counted::Ended),
+                None => {}
+            }
+            execute(
+                tx,
+                "INSERT INTO passes (event, sub, line, jti, lane, num, risk, generation, first_at,
+                                     renewed_at, exp, place_exp, ended)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+                params![
+                    line.event.as_str(),
+                    record.sub.as_bytes(),
+                    int(line.line),
+                    record.jti.as_bytes(),
+                    lane_number(record.lane),
+                    int(record.num),
+                    risk_number(record.risk),
+                    int(record.generation),
+                    int(record.first_at.as_millis()),
+                    int(record.renewed_at.as_millis()),
+                    int(record.exp.as_millis()),
+                    int(record.place_exp.as_millis()),
+                ],
+            )?;
+            room.enter(record);
+            Ok(Counted::First)
+        })
+        .await
+    }
+
+    pub(super) async fn renew(
+        &self,
+        line: LineId,
+        pass: PassId,
+        to: RenewTo,
+        now: Timestamp,
+    ) -> Result<Option<PassRecord>, StoreError> {
+        self.run(move |memory, tx| {
+            let Some(room) = memory.line(&line) else { return Ok(None) };
+            let Some(Claimed::Inside(mut record)) = room.claimed(pass.sub, now) else {
+                return Ok(None);
+            };
+            if record.jti != pass.jti || record.generation < to.generation {
+                return Ok(None);
+            }
+            let latest = record.first_at.plus_secs(to.max_secs);
+            let exp = now.plus_secs(to.idle_secs).min(latest).floor_to_secs();
+            if exp > record.exp {
+                (record.exp, record.renewed_at) = (exp, now);
+                execute(
+                    tx,
+                    "UPDATE passes SET exp = ?, renewed_at = ? WHERE event = ? AND sub = ?",
+                    params![
+                        int(exp.as_millis()),
+                        int(now.as_millis()),
+                        line.event.as_str(),
+                        pass.sub.as_bytes()
+                    ],
+                )?;
+                room.passes.insert(pass.sub, Slot::Inside(Box::new(record.clone())));
+            }
+            Ok(Some(record))
+        })
+        .await
+    }
+
+    pub(super) async fn end(
+        &self,
+        line: LineId,
+        pass: PassId,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.run(move |memory, tx| {
+            let Some(room) = memory.line(&line) else { return Ok(false) };
+            let Some(Claimed::Inside(record)) = room.claimed(pass.sub, now) else {
+                return Ok(false);
+            };
+            if record.jti != pass.jti {
+                return Ok(false);
+            }
+            execute(
+                tx,
+                "UPDATE passes SET ended = ? WHERE event = ? AND sub = ?",
+                params![reason.label(), line.event.as_str(), pass.sub.as_bytes()],
+            )?;
+            room.leave(&record);
+            memory.revoked.push(Revoked { jti: record.jti, until: record.exp });
+            Ok(true)
+        })
+        .await
+    }
+
+    pub(super) async fn revoked(&self, now: Timestamp) -> Result<Vec<Revoked>, StoreError> {
+        self.run(move |memory, _| {
+            Ok(memory.revoked.iter().filter(|revoked| revoked.until > now).cloned().collect())
+        })
+        .await
+    }
+
+    pub(super) async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.run(move |memory, tx| {
+            let at = int(now.as_millis());
+            execute(
+                tx,
+                "DELETE FROM passes WHERE place_exp <= ?1 AND (exp <= ?1 OR ended IS NOT NULL)",
+                [at],
+            )?;
+            execute(tx, "DELETE FROM suspicions WHERE until_ms <= ?", [at])?;
+            for room in memory.rooms.values_mut() {
+                room.end_expired(now);
+                room.passes.retain(|_, slot| match slot {
+                    Slot::Inside(_) => true,
+                    Slot::Used { place_exp } => *place_exp > now,
+                });
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn suspect(&self, suspicions: Vec<Suspicion>) -> Result<u64, StoreError> {
+        self.run(move |memory, tx| {
+            let mut new = 0;
+            for suspicion in suspicions {
+                let line = LineId { event: suspicion.event.clone(), line: suspicion.line };
+                let Some(room) = memory.line(&line) else { continue };
+                if room.flags.contains_key(&suspicion.sub) {
+                    continue;
+                }
+                let state = if room.passes.contains_key(&suspicion.sub) {
+                    JudgedState::AdmittedBefore
+                } else {
+                    JudgedState::Moved
+                };
+                let until = suspicion.at.plus_secs(room.room.spec.passes.place_secs);
+                let added = execute(
+                    tx,
+                    "INSERT OR IGNORE INTO suspicions (event, sub, state, until_ms, suspicion)
+                     VALUES (?, ?, ?, ?, ?)",
+                    params![
+                        suspicion.event.as_str(),
+                        suspicion.sub.as_bytes(),
+                        state.label(),
+                        int(until.as_millis()),
+                        json(&suspicion)?
+                    ],
+                )?;
+                new += u64::from(added > 0);
+                if added > 0 && state == JudgedState::Moved {
+                    room.flags.insert(suspicion.sub, flag(&suspicion, false));
+                }
+            }
+            Ok(new)
+        })
+        .await
+    }
+
+    pub(super) async fn suspicions(
+        &self,
+        event: Option<EventId>,
+        before: Option<u64>,
+        limit: u64,
+    ) -> Result<Vec<Judged>, StoreError> {
+        self.run(move |_, tx| {
+            let mut query = tx
+                .prepare_cached(
+                    "SELECT id, state, restored_at, restored_by, why, suspicion FROM suspicions
+                     WHERE (?1 IS NULL OR event = ?1) AND id < ?2 ORDER BY id DESC LIMIT ?3",
+                )
+                .map_err(failed)?;
+            let event = event.as_ref().map(EventId::as_str);
+            let before = before.map_or(i64::MAX, int);
+            let rows =
+                query.query_map(params![event, before, int(limit)], judged_row).map_err(failed)?;
+            rows.map(|row| row.map_err(failed)?.parsed()).collect()
+        })
+        .await
+    }
+
+    pub(super) async fn restore(
+        &self,
+        event: EventId,
+        sub: Id128,
+        by: Restorer,
+    ) -> Result<Restore, StoreError> {
+        self.run(move |memory, tx| {
+            let Some(judged) = read_judged(tx, &event, sub)? else { return Ok(Restore::Missing) };
+            match judged.state {
+                JudgedState::AdmittedBefore => return Ok(Restore::AdmittedBefore),
+                JudgedState::Restored => return Ok(Restore::Done(Box::new(judged))),
+                JudgedState::Moved => {}
+            }
+            execute(
+                tx,
+                "UPDATE suspicions SET state = ?, restored_at = ?, restored_by = ?, why = ?
+                 WHERE event = ? AND sub = ?",
+                params![
+                    JudgedState::Restored.label(),
+                    int(by.at.as_millis()),
+                    by.who,
+                    by.why,
+                    event.as_str(),
+                    sub.as_bytes()
+                ],
+            )?;
+            if let Some(room) = memory.rooms.get_mut(&event) {
+                room.flags.insert(sub, flag(&judged.suspicion, true));
+            }
+            Ok(Restore::Done(Box::new(Judged {
+                state: JudgedState::Restored,
+                restored_at: Some(by.at),
+                restored_by: Some(by.who),
+                why: Some(by.why),
+                ..judged
+            })))
+        })
+        .await
+    }
+
+    pub(super) async fn restored(&self) -> Result<Vec<Restored>, StoreError> {
+        self.run(|memory, _| {
+            let restored = memory.rooms.values().flat_map(|room| {
+                let (event, line) = (&room.room.spec.event, room.room.line);
+                room.flags.iter().filter(|(_, flag)| flag.is_restored).map(move |(sub, flag)| {
+                    let standard_num = flag.standard_num;
+                    Restored { event: event.clone(), line, sub: *sub, standard_num }
+                })
+            });
+            Ok(restored.collect())
+        })
+        .await
+    }
+
+    pub(super) async fn append(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        self.run(move |_, tx| {
+            for entry in entries {
+                execute(
+                    tx,
+                    "INSERT INTO entries (event, entry) VALUES (?, ?)",
+                    params![entry.event.as_str(), json(&entry)?],
+                )?;
+            }
+            let newest = tx.last_insert_rowid();
+            execute(tx, "DELETE FROM entries WHERE id <= ?", [newest - ENTRIES_MAX])?;
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn entries(
+        &self,
+        event: EventId,
+        since: Option<u64>,
+        limit: u64,
+    ) -> Result<Vec<Numbered>, StoreError> {
+        self.run(move |_, tx| {
+            let sql = match since {
+                Some(_) => {
+                    "SELECT id, entry FROM entries WHERE event = ?1 AND id > ?2
+                     ORDER BY id LIMIT ?3"
+                }
+                None => {
+                    "SELECT id, entry FROM (SELECT id, entry FROM entries
+                     WHERE event = ?1 AND id > ?2 ORDER BY id DESC LIMIT ?3) ORDER BY id"
+                }
+            };
+            let mut query = tx.prepare_cached(sql).map_err(failed)?;
+            let after = since.map_or(0, int);
+            let rows = query
+                .query_map(params![event.as_str(), after, int(limit)], |row| {
+                    Ok((number_at(row, 0)?, row.get::<_, String>(1)?))
+                })
+                .map_err(failed)?;
+            rows.map(|row| {
+                let (id, text) = row.map_err(failed)?;
+                Ok(Numbered { id, entry: parse("a decision", &text)? })
+            })
+            .collect()
+        })
+        .await
+    }
+}
+
+impl Memory {
+    fn line(&mut self, line: &LineId) -> Option<&mut RoomMemory> {
+        self.rooms.get_mut(&line.event).filter(|room| room.room.line == line.line)
+    }
+
+    fn create(
+        &mut self,
+        tx: &Transaction<'_>,
+        spec: RoomSpec,
+        now: Timestamp,
+    ) -> Result<Room, StoreError> {
+        let event = spec.event.clone();
+        // From the clock, so that places of before do not fit when the file was lost.
+        let line = count_up(tx, "line", now.as_secs())?;
+        let room = Room { spec, line, pass_generation: 1, version: 1 };
+        execute(
+            tx,
+            "INSERT INTO rooms (event, room) VALUES (?, ?)",
+            params![event.as_str(), json(&room)?],
+        )?;
+        self.rooms.insert(event, RoomMemory::new(room.clone()));
+        Ok(room)
+    }
+
+    fn change(&mut self, tx: &Transaction<'_>, spec: RoomSpec) -> Result<Room, StoreError> {
+        let event = spec.event.clone();
+        let Some(memory) = self.rooms.get_mut(&event) else {
+            return Err(StoreError::Closed);
+        };
+        let room = Room { spec, version: memory.room.version + 1, ..memory.room.clone() };
+        execute(
+            tx,
+            "UPDATE rooms SET room = ? WHERE event = ?",
+            params![json(&room)?, event.as_str()],
+        )?;
+        memory.room = room.clone();
+        Ok(room)
+    }
+
+    /// Reads everything that is kept in memory.
+    fn read(db: &Connection, now: Timestamp) -> Result<Self, StoreError> {
+        let mut memory = Self::default();
+        let mut query = db.prepare("SELECT room FROM rooms").map_err(failed)?;
+        let rows = query.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+        for text in rows {
+            let room: Room = parse("a room", &text.map_err(failed)?)?;
+            memory.rooms.insert(room.spec.event.clone(), RoomMemory::new(room));
+        }
+        let mut query = db.prepare("SELECT event, lane, issued FROM lanes").map_err(failed)?;
+        let rows = query
+            .query_map([], |row| Ok((event_at(row, 0)?, lane_at(row, 1)?, number_at(row, 2)?)))
+            .map_err(failed)?;
+        for row in rows {
+            let (event, lane, issued) = row.map_err(failed)?;
+            if let Some(room) = memory.rooms.get_mut(&event) {
+                room.issued[lane.index()] = issued;
+            }
+        }
+        let mut query = db
+            .prepare(
+                "SELECT event, sub, jti, lane, num, risk, generation, first_at, renewed_at, exp,
+                        place_exp, ended IS NOT NULL FROM passes",
+            )
+            .map_err(failed)?;
+        let rows = query.query_map([], pass_row).map_err(failed)?;
+        for row in rows {
+            let (event, record, has_ended) = row.map_err(failed)?;
+            let Some(room) = memory.rooms.get_mut(&event) else { continue };
+            if has_ended && record.exp > now {
+                memory.revoked.push(Revoked { jti: record.jti, until: record.exp });
+            }
+            if has_ended || record.exp <= now {
+                room.passes.insert(record.sub, Slot::Used { place_exp: record.place_exp });
+            } else {
+                room.enter(record);
+            }
+        }
+        let mut query = db
+            .prepare(
+                "SELECT id, state, restored_at, restored_by, why, suspicion FROM suspicions
+                 WHERE state <> 'admitted_before'",
+            )
+            .map_err(failed)?;
+        let rows = query.query_map([], judged_row).map_err(failed)?;
+        for row in rows {
+            let Judged { state, suspicion, .. } = row.map_err(failed)?.parsed()?;
+            if let Some(room) = memory.rooms.get_mut(&suspicion.event) {
+                let is_restored = state == JudgedState::Restored;
+                room.flags.insert(suspicion.sub, flag(&suspicion, is_restored));
+            }
+        }
+        Ok(memory)
+    }
+}
+
+impl RoomMemory {
+    fn new(room: Room) -> Self {
+        Self {
+            room,
+            issued: [0; 3],
+            inside: 0,
+            passes: HashMap::new(),
+            ends: BinaryHeap::new(),
+            flags: HashMap::new(),
+        }
+    }
+
+    fn claimed(&self, sub: Id128, now: Timestamp) -> Option<Claimed> {
+        self.passes.get(&sub).map(|slot| match slot {
+            Slot::Inside(record) if record.exp > now => Claimed::Inside((**record).clone()),
+            Slot::Inside(_) | Slot::Used { .. } => Claimed::Ended,
+        })
+    }
+
+    fn enter(&mut self, record: PassRecord) {
+        self.inside += 1;
+        self.ends.push(Reverse((record.exp, record.sub)));
+        self.passes.insert(record.sub, Slot::Inside(Box::new(record)));
+    }
+
+    fn leave(&mut self, record: &PassRecord) {
+        self.inside = self.inside.saturating_sub(1);
+        self.passes.insert(record.sub, Slot::Used { place_exp: record.place_exp });
+    }
+
+    fn end_expired(&mut self, now: Timestamp) {
+        while let Some(Reverse((exp, sub))) = self.ends.peek().copied() {
+            if exp > now {
+                break;
+            }
+            self.ends.pop();
+            let Some(Slot::Inside(record)) = self.passes.get(&sub) else { continue };
+            if record.exp > now {
+                self.ends.push(Reverse((record.exp, sub)));
+            } else {
+                let record = record.clone();
+                self.leave(&record);
+            }
+        }
+    }
+}
+
+/// The thread: gathers, runs, commits, answers.
+fn write(
+    mut db: Connection,
+    memory: Memory,
+    mut queue: mpsc::Receiver<Message>,
+    commit_secs: &Histogram,
+) {
+    let mut memory = Some(memory);
+    while let Some(first) = queue.blocking_recv() {
+        let mut next = Some(first);
+        let mut jobs = Vec::new();
+        let mut closing = None;
+        while let Some(message) = next {
+            match message {
+                Message::Job(job) => jobs.push(job),
+                Message::Close(tell) => {
+                    closing = Some(tell);
+                    break;
+                }
+            }
+            next = if jobs.len() < BATCH_MAX { queue.try_recv().ok() } else { None };
+        }
+        let started = std::time::Instant::now();
+        let mut answers = Vec::with_capacity(jobs.len());
+        let committed = run_batch(&mut db, &mut memory, jobs, &mut answers);
+        commit_secs.observe(started.elapsed().as_secs_f64());
+        if let Err(error) = &committed {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                operations = answers.len(),
+                "store: a transaction failed and was taken back"
+            );
+            // Whatever the jobs wrote into memory is gone from disk.
+            memory = None;
+        }
+        for answer in answers {
+            answer(committed.clone());
+        }
+        if let Some(tell) = closing {
+            drop(db);
+            let _ = tell.send(());
+            return;
+        }
+    }
+}
+
+fn run_batch(
+    db: &mut Connection,
+    memory: &mut Option<Memory>,
+    jobs: Vec<Job>,
+    answers: &mut Vec<Answer>,
+) -> Result<(), StoreError> {
+    let known = match memory {
+        Some(known) => known,
+        // Dropped jobs answer `Closed`, and the next batch tries again.
+        None => memory.insert(Memory::read(db, Timestamp::now())?),
+    };
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let mut is_sound = true;
+    for job in jobs {
+        let (is_done, answer) = job(known, &tx);
+        answers.push(answer);
+        is_sound &= is_done;
+    }
+    if is_sound {
+        tx.commit().map_err(failed)
+    } else {
+        tx.rollback().map_err(failed)?;
+        Err(failed("another operation of the same transaction failed"))
+    }
+}
+
+fn flag(suspicion: &Suspicion, is_restored: bool) -> Flag {
+    let Suspicion { standard_num, suspect_num, .. } = *suspicion;
+    Flag { standard_num, suspect_num, is_restored }
+}
+
+fn execute(
+    tx: &Transaction<'_>,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<usize, StoreError> {
+    tx.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(failed)
+}
+
+/// The next value of a counter: above the last one, and at least `floor`.
+fn count_up(tx: &Transaction<'_>, name: &str, floor: u64) -> Result<u64, StoreError> {
+    tx.query_row(
+        "INSERT INTO counters (name, value) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET value = max(value + 1, ?2) RETURNING value",
+        params![name, int(floor)],
+        |row| number_at(row, 0),
+    )
+    .map_err(failed)
+}
+
+/// A suspicion as it is read, its text not yet parsed.
+struct JudgedRow {
+    judged: (u64, String, Option<u64>, Option<String>, Option<String>),
+    suspicion: String,
+}
+
+impl JudgedRow {
+    fn parsed(self) -> Result<Judged, StoreError> {
+        let (id, state, restored_at, restored_by, why) = self.judged;
+        let state = parse("the state of a suspicion", &format!("\"{state}\""))?;
+        let restored_at = restored_at.map(Timestamp::from_millis);
+        let suspicion = parse("a suspicion", &self.suspicion)?;
+        Ok(Judged { id, state, restored_at, restored_by, why, suspicion })
+    }
+}
+
+fn judged_row(row: &Row<'_>) -> rusqlite::Result<JudgedRow> {
+    let restored_at = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
+    let judged = (number_at(row, 0)?, row.get(1)?, restored_at, row.get(3)?, row.get(4)?);
+    Ok(JudgedRow { judged, suspicion: row.get(5)? })
+}
+
+fn read_judged(
+    tx: &Transaction<'_>,
+    event: &EventId,
+    sub: Id128,
+) -> Result<Option<Judged>, StoreError> {
+    let row = tx
+        .prepare_cached(
+            "SELECT id, state, restored_at, restored_by, why, suspicion FROM suspicions
+             WHERE event = ? AND sub = ?",
+        )
+        .and_then(|mut query| {
+            query.query_row(params![event.as_str(), sub.as_bytes()], judged_row).optional()
+        })
+        .map_err(failed)?;
+    row.map(JudgedRow::parsed).transpose()
+}
+
+fn pass_row(row: &Row<'_>) -> rusqlite::Result<(EventId, PassRecord, bool)> {
+    let at = |column| number_at(row, column).map(Timestamp::from_millis);
+    let record = PassRecord {
+        sub: Id128::from_bytes(row.get(1)?),
+        jti: Id128::from_bytes(row.get(2)?),
+        lane: lane_at(row, 3)?,
+        num: number_at(row, 4)?,
+        risk: risk_at(row, 5)?,
+        generation: number_at(row, 6)?,
+        first_at: at(7)?,
+        renewed_at: at(8)?,
+        exp: at(9)?,
+        place_exp: at(10)?,
+    };
+    Ok((event_at(row, 0)?, record, row.get(11)?))
+}
+
+fn event_at(row: &Row<'_>, column: usize) -> rusqlite::Result<EventId> {
+    row.get::<_, String>(column)?
+        .parse()
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
+
+fn number_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+fn lane_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Lane> {
+    let number: i64 = row.get(column)?;
+    let lane = Lane::ALL.into_iter().find(|lane| lane_number(*lane) == number);
+    lane.ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+fn lane_number(lane: Lane) -> i64 {
+    match lane {
+        Lane::Priority => 0,
+        Lane::Standard => 1,
+        Lane::Suspect => 2,
+    }
+}
+
+fn risk_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Risk> {
+    let number: i64 = row.get(column)?;
+    let risk = [Risk::Low, Risk::Medium, Risk::High].into_iter();
+    let risk = risk.into_iter().find(|risk| risk_number(*risk) == number);
+    risk.ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+fn risk_number(risk: Risk) -> i64 {
+    match risk {
+        Risk::Low => 0,
+        Risk::Medium => 1,
+        Risk::High => 2,
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(failed)
+}
+
+fn parse<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|source| StoreError::Unreadable { what, source: Arc::new(source) })
+}
+
+/// SQLite's integers are signed; ours never come near the end.
+fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn failed(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Failed(Arc::from(cause.into()))
+}

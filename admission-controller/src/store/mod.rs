@@ -1,0 +1,445 @@
+//! Keeps what must survive: rooms, numbers, fronts, claims, suspicions and decisions.
+//!
+//! Every operation is small and atomic, and what it answers is durable by then: a number is never
+//! handed out twice and a front never published that a crash could take back. There is no record
+//! of anybody who waits; state grows with those who were let in.
+//!
+//! Implementations answer the same suite of tests, `suite.rs`.
+
+mod embedded;
+mod entry;
+#[cfg(test)]
+mod suite;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use admission_api::{EndReason, Gap, Restored, Revoked, Room, RoomSpec, Suspicion};
+use keys::{EventId, Front, Id128, Lane, Timestamp};
+
+pub use self::embedded::Embedded;
+pub use self::entry::{Entry, EntryKind, Judged, JudgedState, Numbered};
+use crate::claims::{Known, PassRecord};
+
+/// Why the store gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It failed; nothing of the operation happened.
+    #[error("store failed")]
+    Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// What it holds is not what we wrote.
+    #[error("store holds {what} that cannot be read")]
+    Unreadable {
+        /// What it is.
+        what: &'static str,
+        /// Why it cannot be read.
+        #[source]
+        source: Arc<serde_json::Error>,
+    },
+    /// It was closed.
+    #[error("store is closed")]
+    Closed,
+    /// Another controller has published since.
+    #[error("front {epoch}/{seq} of {event} is older than what was published")]
+    Superseded {
+        /// The event.
+        event: EventId,
+        /// Of the refused front.
+        epoch: u64,
+        /// Of the refused front.
+        seq: u64,
+    },
+}
+
+/// What became of a change to a room.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Put {
+    /// It was written.
+    Done(Box<Room>),
+    /// The room stands at another version.
+    Conflict {
+        /// That version.
+        version: u64,
+    },
+    /// There is no such room.
+    Missing,
+}
+
+/// A room and what the store counts for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoomStatus {
+    /// The room.
+    pub room: Room,
+    /// Passes that have not ended.
+    pub inside: u64,
+    /// Numbers handed out, by [`Lane::index`].
+    pub issued: [u64; 3],
+}
+
+/// A line: an event and the generation of its line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineId {
+    /// The event.
+    pub event: EventId,
+    /// The generation.
+    pub line: u64,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Counted {
+    /// It counted.
+    First,
+    /// It had been counted; this is the pass.
+    Repeat(PassRecord),
+    /// It had been counted, and the pass has ended.
+    Ended,
+    /// There is no such line.
+    NoLine,
+}
+
+/// What became of a wish to restore.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Restore {
+    /// The judgement is taken back, now or before.
+    Done(Box<Judged>),
+    /// The visitor had entered before the judgement.
+    AdmittedBefore,
+    /// Nobody was judged under this id.
+    Missing,
+}
+
+/// Where the controller's state is kept.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// In a file of this machine.
+    Embedded(Embedded),
+}
+
+impl Store {
+    /// Opens the embedded store in a directory, which is created if need be.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, is in use, or holds what we did not write.
+    pub fn embedded(
+        directory: &Path,
+        commit_secs: prometheus::Histogram,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        Embedded::open(directory, commit_secs, now).map(Self::Embedded)
+    }
+
+    /// Our turn as leader: greater than that of everybody who opened this store before.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        match self {
+            Self::Embedded(store) => store.epoch(),
+        }
+    }
+
+    /// Closes it; what was answered is durable anyway.
+    pub async fn close(&self) {
+        match self {
+            Self::Embedded(store) => store.close().await,
+        }
+    }
+
+    /// All rooms with their counts; passes that ended by `now` count no more.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn status(&self, now: Timestamp) -> Result<Vec<RoomStatus>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.status(now).await,
+        }
+    }
+
+    /// Creates or changes a room if its configuration is another than at the last start; what
+    /// operators changed meanwhile stays otherwise. `None` if nothing was to do.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn configure(
+        &self,
+        spec: RoomSpec,
+        now: Timestamp,
+    ) -> Result<Option<Room>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.configure(spec, now).await,
+        }
+    }
+
+    /// Creates a room with a line of its own; [`Put::Conflict`] if there is one.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn create(&self, spec: RoomSpec, now: Timestamp) -> Result<Put, StoreError> {
+        match self {
+            Self::Embedded(store) => store.create(spec, now).await,
+        }
+    }
+
+    /// Changes a room that stands at `version`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn change(&self, spec: RoomSpec, version: u64) -> Result<Put, StoreError> {
+        match self {
+            Self::Embedded(store) => store.change(spec, version).await,
+        }
+    }
+
+    /// Deletes a room and everything that belongs to its line. Whether there was one.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn delete(&self, event: EventId) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(store) => store.delete(event).await,
+        }
+    }
+
+    /// Hands out `count` numbers and tells the first; `None` if there is no such line.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn lease(
+        &self,
+        line: LineId,
+        lane: Lane,
+        count: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.lease(line, lane, count).await,
+        }
+    }
+
+    /// Keeps numbers that were given back, so that a restart passes over them as well.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn give_back(&self, gaps: Vec<Gap>) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(store) => store.give_back(gaps).await,
+        }
+    }
+
+    /// The gaps of a line that are above the last front put.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn gaps(&self, line: LineId) -> Result<Vec<Gap>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.gaps(line).await,
+        }
+    }
+
+    /// Makes fronts durable; only then may they be signed. Older ones are forgotten when nobody
+    /// may follow them any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] if a newer one was put, by us or by another controller.
+    pub async fn put_fronts(&self, fronts: Vec<Front>) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(store) => store.put_fronts(fronts).await,
+        }
+    }
+
+    /// The newest front of a line and those that could still be followed when it was put.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn fronts(&self, line: LineId) -> Result<Vec<Front>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.fronts(line).await,
+        }
+    }
+
+    /// What is known of a visitor.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn known(
+        &self,
+        line: LineId,
+        sub: Id128,
+        now: Timestamp,
+    ) -> Result<Known, StoreError> {
+        match self {
+            Self::Embedded(store) => store.known(line, sub, now).await,
+        }
+    }
+
+    /// Counts a claim, once.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn claim(
+        &self,
+        line: LineId,
+        record: PassRecord,
+        now: Timestamp,
+    ) -> Result<Counted, StoreError> {
+        match self {
+            Self::Embedded(store) => store.claim(line, record, now).await,
+        }
+    }
+
+    /// Moves the end of a pass to `exp`, if that is later; `None` if it has ended.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn renew(
+        &self,
+        line: LineId,
+        pass: PassId,
+        exp: RenewTo,
+        now: Timestamp,
+    ) -> Result<Option<PassRecord>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.renew(line, pass, exp, now).await,
+        }
+    }
+
+    /// Ends a pass. Whether it had not ended before.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn end(
+        &self,
+        line: LineId,
+        pass: PassId,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(store) => store.end(line, pass, reason, now).await,
+        }
+    }
+
+    /// Passes that ended before their time and would still verify at `now`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn revoked(&self, now: Timestamp) -> Result<Vec<Revoked>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.revoked(now).await,
+        }
+    }
+
+    /// Forgets what is of no use any more: passes of places that have ended, old suspicions.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(store) => store.sweep(now).await,
+        }
+    }
+
+    /// Keeps suspicions; one of a visitor that is known already changes nothing. How many were new.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn suspect(&self, suspicions: Vec<Suspicion>) -> Result<u64, StoreError> {
+        match self {
+            Self::Embedded(store) => store.suspect(suspicions).await,
+        }
+    }
+
+    /// Suspicions, newest first, of one event or all, with an id below `before`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn suspicions(
+        &self,
+        event: Option<EventId>,
+        before: Option<u64>,
+        limit: u64,
+    ) -> Result<Vec<Judged>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.suspicions(event, before, limit).await,
+        }
+    }
+
+    /// Takes a judgement back.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn restore(
+        &self,
+        event: EventId,
+        sub: Id128,
+        by: Restorer,
+    ) -> Result<Restore, StoreError> {
+        match self {
+            Self::Embedded(store) => store.restore(event, sub, by).await,
+        }
+    }
+
+    /// Visitors whose judgement was taken back.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn restored(&self) -> Result<Vec<Restored>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.restored().await,
+        }
+    }
+
+    /// Appends to the log of decisions; the oldest fall out.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn append(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(store) => store.append(entries).await,
+        }
+    }
+
+    /// Entries of an event, oldest first: those after `since`, or the newest.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn entries(
+        &self,
+        event: EventId,
+        since: Option<u64>,
+        limit: u64,
+    ) -> Result<Vec<Numbered>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.entries(event, since, limit).await,
+        }
+    }
+}
+
+/// Names a pass: the visitor and the pass itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PassId {
+    /// The visitor.
+    pub sub: Id128,
+    /// The pass.
+    pub jti: Id128,
+}
+
+/// How far a pass may slide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RenewTo {
+    /// It ends this long after its last use, in seconds.
+    pub idle_secs: u64,
+    /// It ends this long after the claim, in seconds.
+    pub max_secs: u64,
+    /// Passes of an older generation have ended.
+    pub generation: u64,
+}
+
+/// Who takes a judgement back, when and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restorer {
+    /// Name of the token.
+    pub who: String,
+    /// What it was said to be for.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+}

@@ -1,0 +1,108 @@
+//! An answer that the edge gives itself.
+
+use admission_api::{Problem, headers};
+use bytes::Bytes;
+
+use crate::accept::Wants;
+
+/// Status, fields and body of an answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Fields in order; `Content-Length` is added when it is written.
+    pub fields: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// What the edge decided, for the verdict header and the metrics.
+    pub verdict: &'static str,
+}
+
+/// Personal answers: never kept by anybody.
+pub const NO_STORE: &str = "private, no-store";
+
+impl Answer {
+    /// An answer without body.
+    #[must_use]
+    pub fn empty(status: u16, verdict: &'static str) -> Self {
+        let fields = vec![("cache-control", NO_STORE.to_owned())];
+        Self { status, fields, body: Bytes::new(), verdict }
+    }
+
+    /// A personal answer in JSON.
+    #[must_use]
+    pub fn json(status: u16, verdict: &'static str, body: &impl serde::Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(bytes) => Self::empty(status, verdict).body("application/json", bytes),
+            Err(_) => Self::problem(&Problem::new(500, "internal", "Internal error"), verdict),
+        }
+    }
+
+    /// A refusal for programs.
+    #[must_use]
+    pub fn problem(problem: &Problem, verdict: &'static str) -> Self {
+        let bytes = serde_json::to_vec(problem).unwrap_or_default();
+        Self::empty(problem.status, verdict).body(Problem::MEDIA_TYPE, bytes)
+    }
+
+    /// A refusal as `wants` asks for it: a problem, or `page` for a person.
+    #[must_use]
+    pub fn refusal(problem: &Problem, wants: Wants, page: &str, verdict: &'static str) -> Self {
+        match wants {
+            Wants::Data => Self::problem(problem, verdict),
+            Wants::Page => Self::page(problem.status, verdict, page.to_owned()),
+        }
+    }
+
+    /// A page made for one visitor.
+    #[must_use]
+    pub fn page(status: u16, verdict: &'static str, html: impl Into<Bytes>) -> Self {
+        Self::empty(status, verdict).body("text/html; charset=utf-8", html).guarded_as_page()
+    }
+
+    /// Sets body and media type.
+    #[must_use]
+    pub fn body(mut self, media_type: &'static str, body: impl Into<Bytes>) -> Self {
+        self.fields.push(("content-type", media_type.to_owned()));
+        self.body = body.into();
+        self
+    }
+
+    /// Adds a field.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+
+    /// Adds `Retry-After`.
+    #[must_use]
+    pub fn retry_after(self, secs: u64) -> Self {
+        self.with("retry-after", secs.max(1).to_string())
+    }
+
+    /// Replaces `Cache-Control`.
+    #[must_use]
+    pub fn cached(mut self, value: impl Into<String>) -> Self {
+        self.fields.retain(|(name, _)| *name != "cache-control");
+        self.with("cache-control", value)
+    }
+
+    /// Fields that keep a page from being framed, sniffed, indexed or fed with foreign script.
+    #[must_use]
+    pub fn guarded_as_page(self) -> Self {
+        self.with("content-security-policy", PAGE_POLICY)
+            .with("x-content-type-options", "nosniff")
+            .with("referrer-policy", "same-origin")
+            .with("x-robots-tag", "noindex")
+    }
+
+    /// The verdict as a field of the answer.
+    #[must_use]
+    pub fn verdict_field(&self) -> (&'static str, &'static str) {
+        (headers::VERDICT, self.verdict)
+    }
+}
+
+const PAGE_POLICY: &str = "default-src 'self'; img-src 'self' data:; base-uri 'none'; \
+                           form-action 'self'; frame-ancestors 'none'";

@@ -1,0 +1,327 @@
+//! Carries requests between Pingora and the desk: reads the head, writes the answer, or sends the
+//! request on with the pass's facts and brings the origin's answer back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use admission_api::{EndReason, headers};
+use async_trait::async_trait;
+use bytes::Bytes;
+use keys::Timestamp;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use crate::accept::Wants;
+use crate::answer::Answer;
+use crate::client::Cidr;
+use crate::cookies::{self, Kind};
+use crate::desk::{self, BODY_BYTES_MAX, Desk, Forward, Outcome};
+use crate::visit::Visit;
+
+/// A client that takes longer than this to accept one write is dropped.
+const CLIENT_WRITE_MAX: Duration = Duration::from_secs(30);
+/// A client that sends nothing for this long within a body is dropped.
+const CLIENT_READ_MAX: Duration = Duration::from_secs(30);
+
+/// The shell around the desk.
+pub struct Proxy {
+    /// Where requests are dealt with.
+    pub desk: Arc<Desk>,
+    /// Whose word counts about a client's address.
+    pub trusted: Vec<Cidr>,
+    /// The origin, with its time-outs.
+    pub origin: HttpPeer,
+    /// How long a connection may be idle.
+    pub idle_secs: u64,
+}
+
+/// What is remembered of a request while it is proxied.
+#[derive(Default)]
+pub struct Context {
+    forward: Option<Box<Forward>>,
+    body_bytes: u64,
+    asked_at: Option<Instant>,
+    is_answered: bool,
+    is_secure: bool,
+    client: String,
+    wants: Option<Wants>,
+}
+
+impl Proxy {
+    async fn write(&self, session: &mut Session, answer: Answer) -> Result<()> {
+        let mut head = ResponseHeader::build(answer.status, Some(answer.fields.len() + 3))?;
+        let (name, verdict) = answer.verdict_field();
+        head.insert_header(name, verdict)?;
+        for (name, value) in &answer.fields {
+            head.append_header(*name, value)?;
+        }
+        if answer.status != 204 && answer.status != 304 {
+            head.insert_header("content-length", answer.body.len().to_string())?;
+        }
+        let is_head = session.req_header().method == http::Method::HEAD;
+        let has_body = !answer.body.is_empty() && !is_head;
+        session.write_response_header(Box::new(head), !has_body).await?;
+        if has_body {
+            session.write_response_body(Some(answer.body), true).await?;
+        }
+        Ok(())
+    }
+
+    /// The whole body of a request to our own addresses; `None` if it is too long.
+    async fn read_body(session: &mut Session) -> Result<Option<Vec<u8>>> {
+        let mut body = Vec::new();
+        while let Some(chunk) = session.read_request_body().await? {
+            if body.len() + chunk.len() > BODY_BYTES_MAX {
+                return Ok(None);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Some(body))
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        session.set_keepalive(Some(self.idle_secs));
+        session.as_downstream_mut().set_read_timeout(Some(CLIENT_READ_MAX));
+        session.as_downstream_mut().set_write_timeout(Some(CLIENT_WRITE_MAX));
+        let now = Timestamp::now();
+        let peer = session.client_addr().and_then(|addr| addr.as_inet()).map(|addr| addr.ip());
+        let peer = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        // A copy of the head, because the body is read while it is in use.
+        let head = session.req_header().as_owned_parts();
+        let Ok(visit) = Visit::read(&head, peer, is_tls, &self.trusted, now) else {
+            self.write(session, desk::no_host()).await?;
+            return Ok(true);
+        };
+        ctx.wants = Some(visit.wants());
+        ctx.is_secure = visit.is_secure;
+        ctx.client = visit.addr.to_string();
+        let body = if self.desk.reads_body(&visit) {
+            match Self::read_body(session).await? {
+                Some(body) => body,
+                None => {
+                    self.write(session, desk::body_too_long()).await?;
+                    return Ok(true);
+                }
+            }
+        } else {
+            Vec::new()
+        };
+        match self.desk.deal(&visit, &body).await {
+            Outcome::Answer(answer) => {
+                self.write(session, answer).await?;
+                Ok(true)
+            }
+            Outcome::Forward(forward) => {
+                let length = visit.field("content-length").and_then(|text| text.parse().ok());
+                if length.is_some_and(|length: u64| length > forward.body_bytes_max) {
+                    let answer = self.desk.origin_failed(visit.wants(), visit.host, 413);
+                    self.write(session, answer).await?;
+                    return Ok(true);
+                }
+                ctx.forward = Some(forward);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        if ctx.asked_at.is_none() {
+            self.desk.metrics.origin_in_flight.inc();
+        }
+        ctx.asked_at = Some(Instant::now());
+        Ok(Box::new(self.origin.clone()))
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        ctx.body_bytes += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let bytes_max = ctx.forward.as_ref().map_or(0, |forward| forward.body_bytes_max);
+        if ctx.body_bytes > bytes_max {
+            return Error::e_explain(ErrorType::HTTPStatus(413), "request body too long");
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let ours: Vec<String> = upstream
+            .headers
+            .keys()
+            .map(|name| name.as_str().to_owned())
+            .filter(|name| name.starts_with(headers::PREFIX))
+            .collect();
+        for name in ours {
+            upstream.remove_header(name.as_str());
+        }
+        let kept: Vec<String> = upstream
+            .headers
+            .get_all("cookie")
+            .iter()
+            .filter_map(|field| field.to_str().ok().and_then(cookies::without_ours))
+            .collect();
+        upstream.remove_header("cookie");
+        if !kept.is_empty() {
+            upstream.insert_header("cookie", kept.join("; "))?;
+        }
+        upstream.insert_header("x-forwarded-for", &ctx.client)?;
+        upstream
+            .insert_header("x-forwarded-proto", if ctx.is_secure { "https" } else { "http" })?;
+        if let Some(pass) = ctx.forward.as_ref().and_then(|forward| forward.pass.as_ref()) {
+            let claims = &pass.claims;
+            upstream.insert_header(headers::PASS, pass.sealed.as_str())?;
+            upstream.insert_header(headers::EVENT, claims.aud.as_str())?;
+            upstream.insert_header(headers::VISITOR, claims.sub.to_string())?;
+            upstream.insert_header(headers::LANE, claims.lane.label())?;
+            upstream.insert_header(headers::RISK, claims.risk.label())?;
+            upstream.insert_header(headers::UNTIL, claims.exp.as_secs().to_string())?;
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if let Some(asked_at) = ctx.asked_at {
+            let elapsed = asked_at.elapsed();
+            self.desk.metrics.origin_seconds.observe(elapsed.as_secs_f64());
+            ctx.is_answered = true;
+            if response.status.is_server_error() {
+                self.desk.metrics.origin_errors_total.inc();
+                self.desk.outbox.origin_failed();
+            } else {
+                self.desk.outbox.origin_answered(elapsed.as_secs_f64() * 1000.0);
+            }
+        }
+        let command = response.remove_header(headers::COMMAND);
+        let Some(forward) = &ctx.forward else { return Ok(()) };
+        response.insert_header(headers::VERDICT, forward.verdict)?;
+        let Some((room, pass)) = forward.room.as_ref().zip(forward.pass.as_ref()) else {
+            return Ok(());
+        };
+        // What somebody inside sees is not for a shared cache: those in line would get it.
+        let cache = response.headers.get("cache-control").and_then(|value| value.to_str().ok());
+        let private = only_private(cache);
+        response.insert_header("cache-control", private)?;
+        let reason = match command.as_ref().and_then(|value| value.to_str().ok()) {
+            Some(headers::COMMAND_REVOKE) => Some(EndReason::Revoked),
+            Some(headers::COMMAND_FINISH) => Some(EndReason::Finished),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            self.desk.end(pass, reason);
+            for kind in [Kind::Pass, Kind::Place] {
+                let cookie = cookies::clear(kind, room.event(), ctx.is_secure);
+                response.append_header("set-cookie", cookie)?;
+            }
+        } else {
+            for cookie in &forward.cookies {
+                response.append_header("set-cookie", cookie)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        let is_upstream = *error.esource() == pingora_core::ErrorSource::Upstream;
+        let status = match error.etype() {
+            ErrorType::HTTPStatus(status) => *status,
+            ErrorType::ConnectTimedout | ErrorType::ReadTimedout if is_upstream => 504,
+            _ if is_upstream => 502,
+            // The client is gone; nobody would read an answer.
+            _ => 0,
+        };
+        if status > 0 && session.response_written().is_none() {
+            let host = session.req_header().headers.get("host").and_then(|host| host.to_str().ok());
+            let host = host.unwrap_or_default().to_owned();
+            let wants = ctx.wants.unwrap_or(Wants::Data);
+            let answer = self.desk.origin_failed(wants, &host, status);
+            session.set_keepalive(None);
+            // If even this cannot be written, the client is gone.
+            let _ = self.write(session, answer).await;
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        // Failures are counted and judged by the controller; a line each would flood the log.
+        true
+    }
+
+    async fn logging(&self, _: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        if ctx.asked_at.is_none() {
+            return;
+        }
+        self.desk.metrics.origin_in_flight.dec();
+        let is_upstream =
+            error.is_some_and(|error| *error.esource() == pingora_core::ErrorSource::Upstream);
+        if is_upstream && !ctx.is_answered {
+            self.desk.metrics.origin_errors_total.inc();
+            self.desk.outbox.origin_failed();
+        }
+    }
+}
+
+/// The origin's `Cache-Control`, so that only the visitor's own browser keeps the answer.
+fn only_private(cache_control: Option<&str>) -> String {
+    let Some(given) = cache_control else { return "private, no-cache".to_owned() };
+    let directives: Vec<&str> = given.split(',').map(str::trim).filter(|d| !d.is_empty()).collect();
+    let named = |name: &str| directives.iter().any(|d| d.eq_ignore_ascii_case(name));
+    if named("no-store") || named("private") {
+        return given.to_owned();
+    }
+    let shared = ["public", "s-maxage", "proxy-revalidate", "stale-while-revalidate"];
+    let kept = directives.iter().copied().filter(|directive| {
+        let name = directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+        !shared.contains(&name.as_str())
+    });
+    std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn a_shared_cache_keeps_nothing_of_those_inside() {
+        for (given, expected) in [
+            (None,                                          "private, no-cache"),
+            (Some("no-store"),                              "no-store"),
+            (Some("private, max-age=5"),                    "private, max-age=5"),
+            (Some("public, max-age=60, s-maxage=600"),      "private, max-age=60"),
+            (Some("max-age=31536000, immutable"),           "private, max-age=31536000, immutable"),
+            (Some(""),                                      "private"),
+        ] {
+            assert_eq!(only_private(given), expected, "{given:?}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Do statements, key files and the `keys` command keep their promises?
+
+#![allow(clippy::unwrap_used)] // the helpers are tests as well
+
+mod bytes;
+mod command;
+mod files;
+mod refusals;
+mod roles;
+mod support;
+mod times;
+mod vectors;

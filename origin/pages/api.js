@@ -1,0 +1,60 @@
+// How do we ask the origin, and what can come back? An answer, a refusal that says why, or
+// nothing; callers handle the last two by class.
+
+/// The origin, or the edge before it, said no.
+export class Refusal extends Error {
+  constructor(response, problem) {
+    super(`${response.status} ${problem.code ?? problem.title ?? ""}`);
+    this.status = response.status;
+    this.code = problem.code ?? String(problem.type ?? "").split(":").pop();
+    this.problem = problem;
+    const retryAfter = Number(response.headers.get("Retry-After"));
+    this.retryAfterSecs = retryAfter > 0 ? Math.min(retryAfter, 60) : null;
+  }
+
+  /// The origin says `pass-required`; an edge that guards the route says `waiting` before the
+  /// request gets that far.
+  get isPassEnded() {
+    return this.code === "pass-required" || this.code === "waiting";
+  }
+}
+
+/// No answer came: the network, or a server that takes too long. Whether a request had an effect
+/// is then unknown.
+export class Unreachable extends Error {}
+
+const ANSWER_SECS_MAX = 20; // a payment may take some seconds; beyond this we say so and ask again
+
+/// Asks for JSON and returns it; `null` for an answer without a body.
+export async function ask(path, { method = "GET", body, headers = {} } = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: { Accept: "application/json", ...(body ? { "Content-Type": "application/json" } : {}), ...headers },
+      body: body ? JSON.stringify(body) : undefined,
+      signal: AbortSignal.timeout(ANSWER_SECS_MAX * 1000),
+    });
+  } catch (cause) {
+    throw new Unreachable(`no answer to ${method} ${path}`, { cause });
+  }
+  if (!response.ok) throw new Refusal(response, await response.json().catch(() => ({})));
+  if (path.includes("/holds")) learnClock(response); // never cached, so its date is now
+  if (response.status === 204) return null;
+  return response.json().catch((cause) => {
+    throw new Unreachable(`the answer to ${method} ${path} broke off`, { cause });
+  });
+}
+
+export const eventPath = (event, rest = "") => `/api/v1/events/${encodeURIComponent(event)}${rest}`;
+
+let clockOffsetMillis = 0;
+
+/// The server's time. A visitor's clock may be minutes off, and a hold ends by the server's.
+export const serverNow = () => Date.now() + clockOffsetMillis;
+
+function learnClock(response) {
+  const date = Date.parse(response.headers.get("Date"));
+  // The header counts whole seconds. Rounding down shows a visitor less time than they have.
+  if (!Number.isNaN(date)) clockOffsetMillis = date + 999 - Date.now();
+}

@@ -1,0 +1,48 @@
+// How do money, dates and counts read? The words of the shop are English, so numbers follow the
+// visitor's English if they have one.
+
+const locale = navigator.languages.find((language) => language.startsWith("en")) ?? "en-GB";
+
+/// Money from minor units, with as many digits as the currency has.
+export function money(minor, currency) {
+  const format = new Intl.NumberFormat(locale, { style: "currency", currency });
+  const digits = format.resolvedOptions().maximumFractionDigits;
+  const isWhole = minor % 10 ** digits === 0;
+  const shown = isWhole
+    ? new Intl.NumberFormat(locale, { style: "currency", currency, minimumFractionDigits: 0, maximumFractionDigits: 0 })
+    : format;
+  return shown.format(minor / 10 ** digits);
+}
+
+export const count = (number) => new Intl.NumberFormat(locale).format(number);
+
+export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+/// When an event starts, as the clock at the venue shows it. The time zone of a venue is not part
+/// of the catalogue, so the local text is read as if it were UTC and shown as UTC.
+export function venueTime(event) {
+  const parts = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)/.exec(event.starts_at_local);
+  if (!parts) return { date: event.starts_at_local, day: event.starts_at_local, time: "", weekday: "", dayOfMonth: "", month: "", long: event.starts_at_local };
+  const moment = new Date(`${parts[1]}T${parts[2]}:00Z`);
+  const as = (options) => new Intl.DateTimeFormat(locale, { timeZone: "UTC", ...options }).format(moment);
+  return {
+    date: parts[1],
+    time: as({ hour: "numeric", minute: "2-digit" }),
+    weekday: as({ weekday: "long" }),
+    dayOfMonth: as({ day: "numeric" }),
+    month: as({ month: "long" }),
+    long: as({ weekday: "long", day: "numeric", month: "long", year: "numeric" }),
+  };
+}
+
+/// The same moment on the visitor's own clock, or nothing if it reads the same.
+export function visitorTime(event) {
+  const moment = new Date(event.starts_at);
+  if (Number.isNaN(moment.getTime())) return null;
+  const here = new Intl.DateTimeFormat(locale, { weekday: "short", hour: "numeric", minute: "2-digit" }).format(moment);
+  const there = venueTime(event);
+  return here.includes(there.time) ? null : here;
+}
+
+/// Seconds as minutes and seconds: 9:05.
+export const clock = (secs) => `${Math.floor(secs / 60)}:${String(secs % 60).padStart(2, "0")}`;

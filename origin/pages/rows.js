@@ -1,0 +1,118 @@
+// How are seats chosen without the map? Block, then row, then a line of seat buttons.
+//
+// The buttons are one stop for the tab key: arrows walk along the row and, up and down, to the
+// rows in front and behind.
+
+import { byId, el } from "./dom.js";
+import { money, plural } from "./format.js";
+
+/// Fills the list of blocks. `onSeat(seat)` tells which seat was chosen, `onBlock(block)` which
+/// block is looked at.
+export function createRows(seats, choice, currency, { onSeat, onBlock }) {
+  const blockSelect = byId("block-select");
+  const rowSelect = byId("row-select");
+  const buttons = byId("seat-buttons");
+  let block = null;
+  let row = null;
+
+  const blockOptions = new Map();
+  for (const zone of seats.zones) {
+    const ofZone = seats.blocks.filter((block) => block.zone === zone);
+    if (ofZone.length === 0) continue;
+    const options = ofZone.map((block) => {
+      const option = el("option", { value: block.index });
+      blockOptions.set(block, option);
+      return option;
+    });
+    blockSelect.append(el("optgroup", { label: `${zone.name}, ${money(zone.price, currency)}` }, ...options));
+  }
+
+  blockSelect.addEventListener("change", () => {
+    showBlock(seats.blocks[Number(blockSelect.value)]);
+    onBlock(block);
+  });
+  rowSelect.addEventListener("change", () => showRow(block.rows[Number(rowSelect.value)]));
+
+  function showBlock(next) {
+    if (next === block) return;
+    block = next;
+    blockSelect.value = String(block.index);
+    rowSelect.replaceChildren(...block.rows.map((_, at) => el("option", { value: at })));
+    byId("rows").hidden = false;
+    refresh();
+    showRow(block.rows.find((row) => seats.freeInRow(row) > 0) ?? block.rows[0]);
+  }
+
+  function showRow(next) {
+    row = next;
+    rowSelect.value = String(block.rows.indexOf(row));
+    buttons.setAttribute("aria-label", `Seats in block ${block.label}, row ${row.label}`);
+    buttons.replaceChildren(...row.seats.map((_, position) =>
+      el("button", {
+        type: "button",
+        class: "seat",
+        tabindex: position === 0 ? 0 : -1,
+        "data-test": "seat-button",
+        "data-seat": row.first + position,
+        onclick: () => onSeat(row.first + position),
+        onfocus: (event) => makeStop(event.currentTarget),
+      }, String(position + 1))));
+    refreshButtons();
+    const firstFree = [...buttons.children].find((button) => button.getAttribute("aria-disabled") !== "true");
+    if (firstFree) makeStop(firstFree);
+  }
+
+  function makeStop(button) {
+    for (const other of buttons.children) other.tabIndex = other === button ? 0 : -1;
+  }
+
+  buttons.addEventListener("keydown", (event) => {
+    const position = [...buttons.children].indexOf(document.activeElement);
+    if (position < 0) return;
+    const rowAt = block.rows.indexOf(row);
+    const moves = {
+      ArrowLeft: () => [rowAt, position - 1],
+      ArrowRight: () => [rowAt, position + 1],
+      ArrowUp: () => [rowAt - 1, position],
+      ArrowDown: () => [rowAt + 1, position],
+      Home: () => [rowAt, 0],
+      End: () => [rowAt, buttons.children.length - 1],
+    };
+    if (!moves[event.key]) return;
+    event.preventDefault();
+    const [toRow, toPosition] = moves[event.key]();
+    if (!block.rows[toRow]) return;
+    if (toRow !== rowAt) showRow(block.rows[toRow]);
+    buttons.children[Math.min(Math.max(toPosition, 0), buttons.children.length - 1)].focus();
+  });
+
+  /// Brings counts and buttons up to date, leaving the focus where it is.
+  function refresh() {
+    for (const [block, option] of blockOptions) {
+      option.textContent = `Block ${block.label}: ${block.free === 0 ? "none free" : `${block.free} free`}`;
+    }
+    if (!block) return;
+    block.rows.forEach((row, at) => {
+      const free = seats.freeInRow(row);
+      rowSelect.options[at].textContent = `Row ${row.label}: ${free === 0 ? "none free" : `${free} free`}`;
+    });
+    byId("block-facts").textContent =
+      `${block.zone.name}, ${money(block.zone.price, currency)} a seat, ${plural(block.free, "seat")} free in this block.`;
+    refreshButtons();
+  }
+
+  function refreshButtons() {
+    for (const button of buttons.children) {
+      const seat = Number(button.dataset.seat);
+      const isChosen = choice.has(seat);
+      const isTaken = !isChosen && seats.isTaken(seat);
+      button.setAttribute("aria-pressed", String(isChosen));
+      button.setAttribute("aria-disabled", String(isTaken));
+      button.setAttribute("aria-label", `Seat ${button.textContent}${isTaken ? ", taken" : ""}`);
+    }
+  }
+
+  choice.addEventListener("change", refreshButtons);
+  refresh();
+  return { refresh, showBlock };
+}

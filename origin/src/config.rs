@@ -1,0 +1,337 @@
+//! What may be configured, and is it sound? Checked once; an error says file, key and what was
+//! expected.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keys::{EventId, Owner};
+use serde::Deserialize;
+
+use crate::catalogue::Sources;
+use crate::pay::SandboxRules;
+use crate::sale::Rules;
+
+/// Shortest token that keeps guessing hopeless.
+const TOKEN_BYTES_MIN: usize = 16;
+
+/// A secret that prints as `***`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{file} cannot be read")]
+    Io {
+        /// Which.
+        file: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or not with our keys.
+    #[error("{file} is not a configuration of the origin: {detail}")]
+    Toml {
+        /// Which file.
+        file: String,
+        /// Line, key and what was expected.
+        detail: String,
+    },
+    /// A value does not fit.
+    #[error("{key} is {found}, expected {expected}")]
+    Value {
+        /// Which key, dotted.
+        key: &'static str,
+        /// What is there.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+}
+
+/// The origin's configuration, checked.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "OriginFile")]
+pub struct OriginConfig {
+    /// Where visitors are served.
+    pub listen: SocketAddr,
+    /// Where the controller and operators are served.
+    pub internal_listen: SocketAddr,
+    /// Where the log is kept.
+    pub data_dir: PathBuf,
+    /// The owner of our signing key.
+    pub name: Owner,
+    /// The key file: our own key with its secret, the controller's without.
+    pub keyring: PathBuf,
+    /// Bearer token of `/internal/v1/`.
+    pub internal_token: Secret,
+    /// Where events come from.
+    pub sources: Sources,
+    /// Which of them are on sale.
+    pub on_sale: Vec<EventId>,
+    /// The rules of the sale.
+    pub rules: Rules,
+    /// How many writers share the events.
+    pub partitions: u32,
+    /// Requests under way at once.
+    pub in_flight_max: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// How the built-in payment provider behaves.
+    pub sandbox: SandboxRules,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OriginFile {
+    listen: SocketAddr,
+    internal_listen: SocketAddr,
+    data_dir: PathBuf,
+    name: Owner,
+    keyring: PathBuf,
+    internal_token: Secret,
+    #[serde(default)]
+    catalogue: CatalogueFile,
+    #[serde(default)]
+    sale: SaleFile,
+    #[serde(default)]
+    limits: LimitsFile,
+    #[serde(default)]
+    sandbox: SandboxFile,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CatalogueFile {
+    matches: Option<PathBuf>,
+    stadiums: Option<PathBuf>,
+    on_sale: Vec<EventId>,
+}
+
+impl Default for CatalogueFile {
+    fn default() -> Self {
+        let the_final = "wc2026-final".parse().into_iter().collect();
+        Self { matches: None, stadiums: None, on_sale: the_final }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SaleFile {
+    hold_secs: u64,
+    seats_per_order_max: u32,
+    seats_per_visitor_max: u32,
+    partitions: u32,
+}
+
+impl Default for SaleFile {
+    fn default() -> Self {
+        Self { hold_secs: 600, seats_per_order_max: 8, seats_per_visitor_max: 8, partitions: 1 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsFile {
+    in_flight_max: usize,
+    connections_max: usize,
+}
+
+impl Default for LimitsFile {
+    fn default() -> Self {
+        Self { in_flight_max: 4096, connections_max: 8192 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SandboxFile {
+    timeout_ms: u64,
+    slow_ms: u64,
+}
+
+impl Default for SandboxFile {
+    fn default() -> Self {
+        Self { timeout_ms: 1500, slow_ms: 2000 }
+    }
+}
+
+impl OriginConfig {
+    /// Reads a file. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// File, key and what was expected.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Io { file: file.clone(), source })?;
+        let config = Self::from_toml(&text, &file)?;
+        Ok(config.relative_to(path.parent().unwrap_or(Path::new("."))))
+    }
+
+    /// Reads a text; `file` names it in errors.
+    ///
+    /// # Errors
+    /// File, key and what was expected.
+    pub fn from_toml(text: &str, file: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::Toml {
+            file: file.to_owned(),
+            detail: error.to_string().trim_end().to_owned(),
+        })
+    }
+
+    /// The same with relative paths taken from `folder`.
+    #[must_use]
+    pub fn relative_to(mut self, folder: &Path) -> Self {
+        let sources = [&mut self.sources.matches, &mut self.sources.stadiums];
+        let named = [&mut self.data_dir, &mut self.keyring];
+        for path in sources.into_iter().flatten().chain(named) {
+            *path = folder.join(&path);
+        }
+        self
+    }
+}
+
+impl TryFrom<OriginFile> for OriginConfig {
+    type Error = ConfigError;
+
+    fn try_from(file: OriginFile) -> Result<Self, ConfigError> {
+        let OriginFile { catalogue, sale, limits, sandbox, .. } = file;
+        if file.internal_token.expose().len() < TOKEN_BYTES_MIN {
+            let found = format!("{} bytes long", file.internal_token.expose().len());
+            return refuse("internal_token", found, "at least 16 bytes");
+        }
+        if !(1..=86_400).contains(&sale.hold_secs) {
+            return refuse("sale.hold_secs", sale.hold_secs, "1 to 86400 seconds");
+        }
+        if !(1..=100).contains(&sale.seats_per_order_max) {
+            return refuse("sale.seats_per_order_max", sale.seats_per_order_max, "1 to 100 seats");
+        }
+        if !(sale.seats_per_order_max..=10_000).contains(&sale.seats_per_visitor_max) {
+            let expected = "at least sale.seats_per_order_max and at most 10000 seats";
+            return refuse("sale.seats_per_visitor_max", sale.seats_per_visitor_max, expected);
+        }
+        if !(1..=64).contains(&sale.partitions) {
+            return refuse("sale.partitions", sale.partitions, "1 to 64");
+        }
+        if !(1..=1_000_000).contains(&limits.in_flight_max) {
+            return refuse("limits.in_flight_max", limits.in_flight_max, "1 to 1000000 requests");
+        }
+        if !(1..=1_000_000).contains(&limits.connections_max) {
+            return refuse("limits.connections_max", limits.connections_max, "1 to 1000000");
+        }
+        if sandbox.timeout_ms > 60_000 {
+            return refuse("sandbox.timeout_ms", sandbox.timeout_ms, "at most 60000");
+        }
+        if sandbox.slow_ms > 60_000 {
+            return refuse("sandbox.slow_ms", sandbox.slow_ms, "at most 60000");
+        }
+        Ok(Self {
+            listen: file.listen,
+            internal_listen: file.internal_listen,
+            data_dir: file.data_dir,
+            name: file.name,
+            keyring: file.keyring,
+            internal_token: file.internal_token,
+            sources: Sources { matches: catalogue.matches, stadiums: catalogue.stadiums },
+            on_sale: catalogue.on_sale,
+            rules: Rules {
+                hold: Duration::from_secs(sale.hold_secs),
+                seats_per_order_max: sale.seats_per_order_max,
+                seats_per_visitor_max: sale.seats_per_visitor_max,
+            },
+            partitions: sale.partitions,
+            in_flight_max: limits.in_flight_max,
+            connections_max: limits.connections_max,
+            sandbox: SandboxRules {
+                timeout: Duration::from_millis(sandbox.timeout_ms),
+                slow: Duration::from_millis(sandbox.slow_ms),
+            },
+        })
+    }
+}
+
+fn refuse<T>(
+    key: &'static str,
+    found: impl fmt::Display,
+    expected: &'static str,
+) -> Result<T, ConfigError> {
+    Err(ConfigError::Value { key, found: found.to_string(), expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../config/origin.toml");
+
+    #[test]
+    fn the_sample_is_sound_and_its_comments_tell_the_defaults() {
+        let sample = OriginConfig::from_toml(SAMPLE, "config/origin.toml").unwrap();
+        let uncommented: String = SAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let spelled_out = OriginConfig::from_toml(&uncommented, "config/origin.toml").unwrap();
+        assert_eq!(sample, OriginConfig { sources: Sources::default(), ..spelled_out });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_file_key_and_expectation() {
+        check("listen = \"nowhere\"", &["listen"]);
+        check("colour = 1", &["colour", "expected"]);
+        check("internal_token = \"short\"", &["internal_token", "at least 16 bytes"]);
+        check("sale.hold_secs = 0", &["sale.hold_secs is 0", "1 to 86400"]);
+        check("sale.seats_per_order_max = 9", &["seats_per_visitor_max is 8", "at least"]);
+        check("sale.partitions = 0", &["sale.partitions is 0", "1 to 64"]);
+        check("sandbox.timeout_ms = 99999", &["sandbox.timeout_ms", "60000"]);
+        check("limits.in_flight_max = 0", &["limits.in_flight_max is 0"]);
+        check("limits.connections_max = 0", &["limits.connections_max is 0"]);
+        check("sale.seats = 9", &["seats", "expected"]);
+        check("catalogue.on_sale = [\"No Slug\"]", &["on_sale", "a-z"]);
+    }
+
+    #[track_caller]
+    fn check(line: &str, expected: &[&str]) {
+        let base = "listen = \"127.0.0.1:0\"\ninternal_listen = \"127.0.0.1:0\"\ndata_dir = \"d\"
+            name = \"origin-1\"\nkeyring = \"k\"\ninternal_token = \"0123456789abcdef\"\n";
+        let key = line.split(' ').next().unwrap();
+        let kept = base.lines().filter(|l| !l.trim().starts_with(&format!("{key} ")));
+        let text: String = kept.chain([line]).flat_map(|line| [line, "\n"]).collect();
+        let error = OriginConfig::from_toml(&text, "origin.toml").unwrap_err().to_string();
+        for part in expected.iter().chain(&["origin.toml"]) {
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_never_printed() {
+        let config = OriginConfig::from_toml(SAMPLE, "config/origin.toml").unwrap();
+        let printed = format!("{config:?}");
+        assert!(!printed.contains(config.internal_token.expose()), "{printed}");
+    }
+}

@@ -1,0 +1,252 @@
+//! What the origin counts. Labels come from enums in the code, never from a request.
+
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::sale::Counts;
+
+/// How a write to the log failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFailure {
+    /// Another owner.
+    Fenced,
+    /// The place was taken.
+    Conflict,
+    /// The store did not tell.
+    Unknown,
+    /// A damaged last record was put aside at start.
+    Cut,
+}
+
+impl LogFailure {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Fenced => "fenced",
+            Self::Conflict => "conflict",
+            Self::Unknown => "unknown",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+/// How a call to the payment provider ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paid {
+    /// Reserved.
+    Authorised,
+    /// Refused.
+    Declined,
+    /// No answer in time.
+    Unknown,
+    /// Taken back, because the seats had gone back first.
+    Voided,
+}
+
+impl Paid {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Authorised => "authorised",
+            Self::Declined => "declined",
+            Self::Unknown => "unknown",
+            Self::Voided => "voided",
+        }
+    }
+}
+
+/// Everything the origin counts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered, by route and class of status.
+    pub requests_total: IntCounterVec,
+    /// Time to answer, without what the payment provider took.
+    pub request_seconds: HistogramVec,
+    /// Requests refused because too many were under way.
+    pub in_flight_full_total: IntCounter,
+    /// Commands that found the writer's channel full.
+    pub channel_full_total: IntCounter,
+    /// Sale requests without a verified pass.
+    pub pass_refused_total: IntCounter,
+    /// Commands decided, by command and outcome.
+    pub commands_total: IntCounterVec,
+    /// Changes written to the log.
+    pub changes_total: IntCounter,
+    /// Holds whose time was over.
+    pub expired_total: IntCounter,
+    /// Time to make one record durable.
+    pub append_seconds: Histogram,
+    log_failures_total: IntCounterVec,
+    payments_total: IntCounterVec,
+    /// 1 while the writer has a working log.
+    pub partition_up: IntGauge,
+    /// Payments that nobody knows the outcome of.
+    pub payments_unsettled: IntGauge,
+    seats: IntGaugeVec,
+}
+
+impl Metrics {
+    /// All at zero.
+    ///
+    /// # Errors
+    /// If two metrics had the same name, which a test would find.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let metrics = Self {
+            requests_total: counters(
+                &registry,
+                "origin_requests_total",
+                "Requests answered; 5xx above a few a minute means that sales are failing.",
+                &["route", "class"],
+            )?,
+            request_seconds: seconds_vec(
+                &registry,
+                "origin_request_seconds",
+                "Time to answer, without what the payment provider took.",
+                &["route"],
+            )?,
+            in_flight_full_total: counter(
+                &registry,
+                "origin_in_flight_full_total",
+                "Requests answered 503 because too many were under way: lower the pace.",
+            )?,
+            channel_full_total: counter(
+                &registry,
+                "origin_channel_full_total",
+                "Commands answered 503 because the writer could not keep up: lower the pace.",
+            )?,
+            pass_refused_total: counter(
+                &registry,
+                "origin_pass_refused_total",
+                "Sale requests without a verified pass: somebody walks around the line, or keys differ.",
+            )?,
+            commands_total: counters(
+                &registry,
+                "origin_commands_total",
+                "Commands decided by the writer, with the refusal's code or done.",
+                &["command", "outcome"],
+            )?,
+            changes_total: counter(
+                &registry,
+                "origin_log_changes_total",
+                "Changes written to the log.",
+            )?,
+            expired_total: counter(
+                &registry,
+                "origin_holds_expired_total",
+                "Holds that nobody paid for in time.",
+            )?,
+            append_seconds: seconds(
+                &registry,
+                "origin_log_append_seconds",
+                "Time to make one record durable: the disk's pulse.",
+            )?,
+            log_failures_total: counters(
+                &registry,
+                "origin_log_failures_total",
+                "Writes to the log that failed: look at the disk; fenced means a second origin runs.",
+                &["kind"],
+            )?,
+            payments_total: counters(
+                &registry,
+                "origin_payments_total",
+                "Calls to the payment provider by how they ended.",
+                &["outcome"],
+            )?,
+            partition_up: gauge(
+                &registry,
+                "origin_partition_up",
+                "1 while the writer has a working log, 0 while nothing can be sold.",
+            )?,
+            payments_unsettled: gauge(
+                &registry,
+                "origin_payments_unsettled",
+                "Payments without a known outcome; above 0 for minutes means the provider is away.",
+            )?,
+            seats: {
+                let opts = Opts::new("origin_seats", "Seats of all events on sale, by state.");
+                let gauges = IntGaugeVec::new(opts, &["state"])?;
+                registry.register(Box::new(gauges.clone()))?;
+                gauges
+            },
+            registry,
+        };
+        Ok(metrics)
+    }
+
+    /// Counts a failed write.
+    pub fn log_failed(&self, kind: LogFailure) {
+        self.log_failures_total.with_label_values(&[kind.label()]).inc();
+    }
+
+    /// Counts a call to the provider.
+    pub fn paid(&self, paid: Paid) {
+        self.payments_total.with_label_values(&[paid.label()]).inc();
+    }
+
+    /// Tells the stock.
+    pub fn stock(&self, counts: Counts) {
+        let Counts { free, held, paying, sold } = counts;
+        for (state, seats) in [("free", free), ("held", held), ("paying", paying), ("sold", sold)] {
+            let seats = i64::try_from(seats).unwrap_or(i64::MAX);
+            self.seats.with_label_values(&[state]).set(seats);
+        }
+    }
+
+    /// All of it, as Prometheus reads it.
+    ///
+    /// # Errors
+    /// If it cannot be encoded.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// From a tenth of a millisecond to half a minute.
+const SECONDS_BUCKETS: [f64; 14] =
+    [0.0001, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn seconds(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec());
+    let histogram = Histogram::with_opts(opts)?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
+}
+
+fn seconds_vec(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec());
+    let histograms = HistogramVec::new(opts, labels)?;
+    registry.register(Box::new(histograms.clone()))?;
+    Ok(histograms)
+}
