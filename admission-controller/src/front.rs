@@ -444,3 +444,270 @@ fn to_f64(count: u64) -> f64 {
 fn to_milli(per_sec: f64) -> u64 {
     (per_sec.max(0.0) * 1000.0).floor() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use keys::{Phase, PollHint};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const STANDARD: usize = Lane::Standard.index();
+    const SUSPECT: usize = Lane::Suspect.index();
+
+    fn at_ms(millis: u64) -> Timestamp {
+        START.plus(Duration::from_millis(millis))
+    }
+
+    fn drive(pace_per_sec: f64, issued: [u64; 3]) -> Drive {
+        let weights = LaneWeights::default();
+        Drive { pace_per_sec, weights, headroom: None, issued, is_off: false }
+    }
+
+    /// What is published of a state.
+    fn document(state: &FrontState, seq: u64) -> Front {
+        Front {
+            iss: "controller-1".parse().unwrap(),
+            aud: "e".parse().unwrap(),
+            iat: state.t0,
+            exp: state.t0.plus_secs(60),
+            line: 1,
+            epoch: 1,
+            seq,
+            phase: Phase::Open,
+            opens_at: None,
+            t0: state.t0,
+            until: state.until,
+            lanes: Lane::ALL.map(|lane| state.lanes[lane.index()].published(lane)).to_vec(),
+            reason: String::new(),
+            draw: None,
+            stock: None,
+            poll: PollHint { near_secs: 1, far_secs: 15 },
+            message: None,
+        }
+    }
+
+    #[test]
+    fn a_slow_pace_moves_although_it_is_published_often() {
+        let mut state = FrontState::default();
+        for tick in 0..=20 {
+            let mut drive = drive(0.5, [0, 100, 0]);
+            drive.weights = LaneWeights { priority: 0, standard: 1, suspect: 0 };
+            state = advance(&state, &drive, at_ms(tick * 500)).state;
+        }
+        assert_eq!(state.lanes[STANDARD].f0, 4, "half a position a second, after ten seconds");
+    }
+
+    #[test]
+    fn over_an_empty_lane_the_front_stands_one_second_of_pace_ahead() {
+        let mut state = FrontState::default();
+        for tick in 0..100 {
+            let mut drive = drive(20.0, [0, 7, 0]);
+            drive.weights = LaneWeights { priority: 0, standard: 1, suspect: 0 };
+            state = advance(&state, &drive, at_ms(tick * 500)).state;
+        }
+        assert_eq!(state.lanes[STANDARD].f0, 27);
+        assert_eq!(document(&state, 1).at(Lane::Standard, at_ms(90_000)), 27);
+        assert_eq!((state.waiting(), state.open_ahead()), (0, 20));
+    }
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn gaps_are_passed_without_spending_pace() {
+        //    gaps                     from  steps  reached
+        check(&[],                        0,    10,   10);
+        check(&[(1, 5)],                  0,     0,    5);
+        check(&[(1, 5)],                  0,     1,    6);
+        check(&[(3, 5)],                  0,     2,    5);
+        check(&[(3, 5)],                  0,     1,    1);
+        check(&[(3, 5), (8, 9)],          0,     4,    9);
+        check(&[(3, 5), (6, 9)],          0,     3,   10); // neighbours are one gap
+        check(&[(3, 9), (4, 5)],          0,     3,   10);
+        check(&[(3, 5)],                  4,     0,    5);
+        check(&[(3, 5)],                  5,     2,    7);
+    }
+
+    #[track_caller]
+    fn check(ranges: &[(u64, u64)], from: u64, steps: u64, reached: u64) {
+        let mut gaps = Gaps::default();
+        for (first, last) in ranges {
+            gaps.add(*first, *last);
+        }
+        assert_eq!(gaps.walk(from, steps), reached, "{gaps:?}");
+        assert_eq!(gaps.count_between(from, reached) + steps, reached - from, "{gaps:?}");
+    }
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn the_pace_is_shared_by_weight_and_bots_never_slow_the_others() {
+        let (none, all) = ([0.0; 3], [true; 3]);
+        //          waiting                 arriving           priority standard suspect
+        check_split(all,                    none,              [30.0, 65.0,  5.0]);
+        check_split([false, true, true],    none,              [ 0.0, 95.0,  5.0]);
+        check_split([false, true, false],   none,              [ 0.0,100.0,  0.0]);
+        check_split([false, false, true],   none,              [ 0.0,  0.0,100.0]);
+        check_split([true, false, true],    none,              [85.714, 0.0, 14.286]);
+        check_split([false, false, true],   [0.0, 20.0, 0.0],  [ 0.0, 30.0, 70.0]);
+        check_split([false, false, false],  none,              [30.0, 65.0,  5.0]);
+    }
+
+    #[track_caller]
+    fn check_split(is_waiting: [bool; 3], arriving: [f64; 3], expected: [f64; 3]) {
+        let given = split(100.0, LaneWeights::default(), is_waiting, arriving);
+        for lane in 0..3 {
+            assert!((given[lane] - expected[lane]).abs() < 0.001, "{given:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn few_free_spaces_are_shared_in_turn() {
+        let mut owed = [0; 3];
+        let mut given = [0_u64; 3];
+        for _ in 0..100 {
+            let part = share_out(1, [30_000, 65_000, 5_000], &mut owed);
+            given = std::array::from_fn(|lane| given[lane] + part[lane]);
+        }
+        assert_eq!(given, [30, 65, 5]);
+    }
+
+    #[test]
+    fn a_lowered_pace_refuses_nobody_whom_an_edge_let_in() {
+        let fast = advance(&FrontState::default(), &drive(100.0, [0, 900, 0]), START).state;
+        let slow = advance(&fast, &drive(1.0, [0, 900, 0]), at_ms(1000)).state;
+        let signed = [document(&fast, 1), document(&slow, 2)];
+        let at = |millis| effective(&signed, Lane::Standard, at_ms(millis));
+        assert_eq!(signed[1].at(Lane::Standard, at_ms(3000)), 102);
+        assert_eq!(at(3000), 300, "an edge that has not heard of the new pace is at 300");
+        assert_eq!(at(10_500), 109, "the old line is over");
+    }
+
+    #[test]
+    fn a_space_inside_is_never_given_twice() {
+        let mut state = FrontState::default();
+        for tick in 0..20 {
+            // Nobody comes in: two spaces are free all the time, and both were called.
+            let called = state.lanes[STANDARD].f0;
+            let headroom = Some(2_u64.saturating_sub(called));
+            let drive = Drive { headroom, ..drive(10.0, [0, 50, 0]) };
+            state = advance(&state, &drive, at_ms(tick * 500)).state;
+            assert!(state.lanes[STANDARD].limit <= 2, "{state:?}");
+        }
+        assert_eq!(state.lanes[STANDARD].f0, 2);
+    }
+
+    #[test]
+    fn who_was_called_counts_until_they_come_or_a_minute_has_passed() {
+        let mut called = Called::default();
+        called.add(10, START);
+        called.add(5, START.plus_secs(30));
+        called.came(4);
+        called.were_gaps(2);
+        assert_eq!(called.expected(START.plus_secs(30)), 9);
+        assert_eq!(called.expected(START.plus_secs(61)), 3);
+        assert_eq!(called.expected(START.plus_secs(91)), 0);
+    }
+
+    /// Something that happens to a line.
+    #[derive(Debug, Clone)]
+    enum Happening {
+        Lease { lane: usize, count: u64 },
+        /// The newest `count` numbers of a lane are given back.
+        GiveBack { lane: usize, count: u64 },
+        Tick { after_ms: u64, pace: f64, headroom: Option<u64> },
+        Restart { after_ms: u64 },
+    }
+
+    fn happening() -> impl Strategy<Value = Happening> {
+        let headroom = prop_oneof![Just(None), (0..50_u64).prop_map(Some)];
+        prop_oneof![
+            2 => (0..3_usize, 1..200_u64).prop_map(|(lane, count)| Happening::Lease { lane, count }),
+            1 => (0..3_usize, 1..80_u64)
+                .prop_map(|(lane, count)| Happening::GiveBack { lane, count }),
+            6 => (1..3000_u64, prop_oneof![Just(0.0), 0.1..200.0_f64], headroom)
+                .prop_map(|(after_ms, pace, headroom)| Happening::Tick { after_ms, pace, headroom }),
+            1 => (1..15_000_u64).prop_map(|after_ms| Happening::Restart { after_ms }),
+        ]
+    }
+
+    /// Numbers up to `front` that somebody holds.
+    fn people(gaps: &Gaps, front: u64) -> u64 {
+        front - gaps.count_between(0, front)
+    }
+
+    proptest! {
+        #[test]
+        fn the_published_front_never_goes_back_and_nobody_enters_early(
+            happenings in proptest::collection::vec(happening(), 1..60),
+        ) {
+            let mut now_ms = 0;
+            let mut issued = [0_u64; 3];
+            let mut state = advance(&FrontState::default(), &drive(10.0, issued), START).state;
+            let mut published = document(&state, 1);
+            // Every gap there ever was, for the front forgets those it has passed.
+            let mut gaps = [Gaps::default(), Gaps::default(), Gaps::default()];
+            for (seq, happening) in (2..).zip(happenings) {
+                let (after_ms, pace, headroom) = match happening {
+                    Happening::Lease { lane, count } => {
+                        issued[lane] += count;
+                        continue;
+                    }
+                    Happening::GiveBack { lane, count } => {
+                        let count = count.min(state.lanes[lane].issued);
+                        let first = state.lanes[lane].issued + 1 - count;
+                        state.give_back(Lane::ALL[lane], first, count);
+                        if count > 0 {
+                            gaps[lane].add(first, first + count - 1);
+                        }
+                        continue;
+                    }
+                    Happening::Restart { after_ms } => {
+                        now_ms += after_ms;
+                        state = FrontState::resumed(Some(&published), issued, at_ms(now_ms));
+                        for (lane, gaps) in gaps.iter().enumerate() {
+                            for (first, last) in gaps.iter() {
+                                state.give_back(Lane::ALL[lane], first, last - first + 1);
+                            }
+                        }
+                        (0, 5.0, None)
+                    }
+                    Happening::Tick { after_ms, pace, headroom } => (after_ms, pace, headroom),
+                };
+                now_ms += after_ms;
+                let now = at_ms(now_ms);
+                let drive = Drive { headroom, ..drive(pace, issued) };
+                let next = advance(&state, &drive, now).state;
+                let document = document(&next, seq);
+                let elapsed_ms = u64::try_from(
+                    now.min(state.until).since(state.t0).as_millis()).unwrap();
+                let mut ahead = 0;
+                for lane in Lane::ALL {
+                    let (old, new) = (&state.lanes[lane.index()], &next.lanes[lane.index()]);
+                    let gaps = &gaps[lane.index()];
+                    prop_assert!(document.at(lane, now) >= published.at(lane, now), "went back");
+                    // Whom the new line calls at its start, the old pace paid for.
+                    let called = people(gaps, new.f0) - people(gaps, old.f0);
+                    let paid = old.pace_milli * elapsed_ms / POSITION + 1;
+                    prop_assert!(called <= paid, "{called} called, {paid} paid");
+                    prop_assert!(
+                        called <= old.limit.saturating_sub(old.f0), "past what was signed");
+                    // And its end is bounded by the numbers there are, and by the spaces inside.
+                    let bound = issued[lane.index()] + new.pace_milli.div_ceil(1000);
+                    prop_assert!(new.limit <= bound.max(new.f0), "credit was banked");
+                    ahead += people(gaps, new.limit) - people(gaps, new.f0);
+                }
+                if let Some(headroom) = headroom {
+                    prop_assert!(ahead <= headroom, "{ahead} called into {headroom} spaces");
+                }
+                let shared: u64 = next.lanes.iter().map(|lane| lane.pace_milli).sum();
+                prop_assert!(shared <= to_milli(pace) + 1, "more pace shared than there is");
+                if next.lanes[STANDARD].waiting() > 0 {
+                    let weights = LaneWeights::default();
+                    let share = pace * f64::from(weights.suspect) / 100.0;
+                    prop_assert!(next.lanes[SUSPECT].pace_milli <= to_milli(share) + 1);
+                }
+                (state, published) = (next, document);
+            }
+        }
+    }
+}

@@ -1,5 +1,21 @@
-//! Admission controller.
+//! The admission controller: who may enter now, at what pace, and why?
+//!
+//! Pure files decide: [`pace`] (how fast), [`front`] (how far), [`claims`] (who). The store keeps
+//! what must survive, `control` ties them together twice a second, and `http` is the shell
+//! towards edges and people. [`start()`] runs it all.
+
 pub mod claims;
+mod app;
+mod config;
+mod control;
 pub mod front;
+mod http;
+mod metrics;
 pub mod pace;
+mod signals;
+mod start;
 pub mod store;
+
+pub use config::{ConfigError, ControllerConfig, OriginConfig, Secret, Token, TokenRole};
+pub use control::ControlError;
+pub use start::{Controller, ControllerParts, StartError, start};

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use admission_api::{Latency, LoadReport, OriginSeen, Stock, Sync};
-use keys::{EventId, Id128, Owner, Timestamp};
+use admission_api::{Latency, LoadReport, OriginSeen, Sync};
+use keys::{Id128, Owner, Timestamp};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::app::told_to_stop;
 use crate::config::OriginConfig;
 use crate::pace::{FRESH, Source};
 
@@ -155,13 +156,6 @@ impl Heard {
         edges.collect()
     }
 
-    /// Stock of an event as last heard, however long ago: seats do not come back by silence.
-    #[must_use]
-    pub fn stock(&self, event: &EventId) -> Option<&Stock> {
-        let stock = self.report()?.stock.iter().find(|stock| stock.event == *event);
-        stock.filter(|stock| stock.capacity > 0)
-    }
-
     /// What is wrong with the origin's reports, if anything is.
     #[must_use]
     pub fn origin_trouble(&self, now: Timestamp) -> Option<String> {
@@ -210,11 +204,11 @@ pub async fn ask_origin(
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = shutdown.wait_for(|stop| *stop) => return,
+            () = told_to_stop(&mut shutdown) => return,
         }
         let answer = tokio::select! {
             answer = ask(&client, &url, origin.token.reveal()) => answer,
-            _ = shutdown.wait_for(|stop| *stop) => return,
+            () = told_to_stop(&mut shutdown) => return,
         };
         match answer {
             Ok(report) => {

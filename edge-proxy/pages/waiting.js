@@ -384,7 +384,7 @@ function paint() {
   const isCounting = isOpening && !!front.opens_at;
   const isStill = isOpening || (state === 'lost' && front && front.phase === 'scheduled');
   const ahead = place ? aheadOf(model) : 0;
-  document.querySelector('main').dataset.state = state;
+  for (const one of [document.documentElement, document.querySelector('main')]) one.dataset.state = state;
 
   setText(byId('heading'), words[state === 'lost' ? 'waiting' : state] || '');
   setText(byId('lead'), words[`${state}Text`] || '');

@@ -443,7 +443,8 @@ fn charges_match(history: &History) -> Check {
         }
     }
     // Somebody charged and never told: an unresolved order may be one, each further one is a fault.
-    let strangers: Vec<&str> = live.keys().copied().filter(|order| !known.contains(order)).collect();
+    let strangers: Vec<&str> =
+        live.keys().copied().filter(|order| !known.contains(order)).collect();
     let excused = usize::try_from(history.unresolved_total).unwrap_or(usize::MAX);
     for order in strangers.iter().skip(excused) {
         faults.add(|| format!("{order} was charged, and nobody was told of such an order"));

@@ -95,10 +95,10 @@ impl Target {
         builder.path_and_query(path).build().ok()
     }
 
-    /// The address as it was given.
+    /// The address as it was given, asked for up to `limit` entries after an id.
     #[must_use]
-    pub fn uri(&self) -> Option<Uri> {
-        self.at(self.path.as_str())
+    pub fn page(&self, after: &str, limit: u32) -> Option<Uri> {
+        self.at(&format!("{}?after={after}&limit={limit}", self.path.path()))
     }
 }
 

@@ -254,9 +254,8 @@ mod tests {
     #[test]
     fn the_crowd_has_the_shares_it_was_asked_for() {
         let shares = Shares::new(0.6, 0.1, 0.05, 0.05).unwrap();
-        let count = |kind| {
-            (0..10_000).filter(|index| Person::nth(3, *index, &shares).kind == kind).count()
-        };
+        let count =
+            |kind| (0..10_000).filter(|index| Person::nth(3, *index, &shares).kind == kind).count();
         for (kind, share) in [
             (Kind::Buyer, 6_000),
             (Kind::GivesUp, 1_000),

@@ -3,6 +3,7 @@
 //! Arrivals are an open model: they come when they are due, however slow the server is. The run
 //! ends when everybody has gone, or at `max`; then orders are read again and the history is checked.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,9 +22,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::answers::{self, OrderAnswer};
 use crate::arrivals::{Profile, ProfileError, WORLDCUP98, Window};
 use crate::checker::{self, Bounds};
-use crate::crowd::{Kind, Person, Shares};
-use crate::history::{History, Ledger, Reread};
 use crate::client::{Http, Target};
+use crate::crowd::{Kind, Person, Shares};
+use crate::history::{Charge, History, Ledger, Reread, Sold};
 use crate::report::{Report, Second};
 use crate::stats::{Step, lock};
 use crate::visitor::Visitor;
@@ -35,6 +36,12 @@ pub const VISITORS_MAX: usize = 1_000_000;
 const REREAD_MAX: usize = 2_000;
 /// Most of these at once.
 const REREAD_AT_ONCE: usize = 16;
+/// How long reading them again may take: limits by network may slow it down.
+const REREAD_WAIT: Duration = Duration::from_secs(120);
+/// Rows of one page of the ledger.
+const LEDGER_PAGE: u32 = 1_000;
+/// Most pages that are read: a million charges.
+const LEDGER_PAGES_MAX: usize = 1_000;
 /// How long the last front is waited for, that bounds the last admission.
 const LAST_FRONT_WAIT: Duration = Duration::from_secs(8);
 /// How long visitors have to end their requests when the run is over.
@@ -173,19 +180,15 @@ pub async fn drive(options: DriveOptions) -> Result<Report, DriveError> {
         return Err(DriveError::NoFront { edge: edge(), event: options.event.clone() });
     }
     let earlier = match &options.ledger {
-        Some(source) => read_ledger(&world.http, source).await,
+        Some(source) => read_ledger(&world.own, source).await,
         None => Ledger::NotAsked,
     };
 
     let started_at = Timestamp::now();
     let start = Instant::now();
     let stop = Arc::new(Notify::new());
-    let observer = tokio::spawn(observe(
-        Arc::clone(&world),
-        start,
-        Arc::clone(&stop),
-        options.shows_progress,
-    ));
+    let observer =
+        tokio::spawn(observe(Arc::clone(&world), start, Arc::clone(&stop), options.shows_progress));
     let is_complete = run_crowd(&world, &arrivals, start, start + options.max).await;
     let driven = start.elapsed();
     stop.notify_one();
@@ -194,7 +197,7 @@ pub async fn drive(options: DriveOptions) -> Result<Report, DriveError> {
     bound_last_admission(&world).await;
     reread_orders(&world).await;
     if let Some(source) = &options.ledger {
-        let ledger = read_ledger(&world.http, source).await;
+        let ledger = read_ledger(&world.own, source).await;
         lock(&world.history).ledger = since(earlier, ledger);
     }
     let history = std::mem::take(&mut *lock(&world.history));
@@ -340,6 +343,7 @@ async fn bound_last_admission(world: &World) {
 async fn reread_orders(world: &Arc<World>) {
     let orders = lock(&world.history).orders.len();
     let stride = orders.div_ceil(REREAD_MAX).max(1);
+    let deadline = Instant::now() + REREAD_WAIT;
     let mut reads = JoinSet::new();
     for index in (0..orders).step_by(stride) {
         while reads.len() >= REREAD_AT_ONCE {
@@ -347,55 +351,82 @@ async fn reread_orders(world: &Arc<World>) {
         }
         let world = Arc::clone(world);
         reads.spawn(async move {
-            let sold = lock(&world.history).orders[index].clone();
-            let path = format!("/api/v1/orders/{}", sold.order);
-            let mut reread = Reread::Unread("not asked".to_owned());
-            for pause_ms in [0, 300, 1_000, 3_000] {
-                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-                reread = match world.get(Step::Reread, &path, Instant::now()).await {
-                    Ok(answer) if answer.status == 404 => Reread::Gone,
-                    Ok(answer) if !answer.status.is_success() => {
-                        Reread::Unread(format!("status {}", answer.status))
-                    }
-                    Ok(answer) => answer.json::<OrderAnswer>().map_or_else(
-                        || Reread::Unread("not an order".to_owned()),
-                        |order| order.compare(&sold),
-                    ),
-                    Err(none) => Reread::Unread(none.to_string()),
-                };
-                if !matches!(reread, Reread::Unread(_)) {
-                    break;
-                }
+            let sold = lock(&world.history).orders.get(index).cloned();
+            let Some(sold) = sold else { return };
+            let reread = reread_order(&world, index as u64, &sold, deadline).await;
+            if let Some(sold) = lock(&world.history).orders.get_mut(index) {
+                sold.reread = reread;
             }
-            lock(&world.history).orders[index].reread = reread;
         });
     }
     while reads.join_next().await.is_some() {}
 }
 
-async fn read_ledger(http: &Http, source: &LedgerSource) -> Ledger {
-    let request = source.target.uri().and_then(|uri| {
-        let request = Request::get(uri).header(AUTHORIZATION, format!("Bearer {}", source.token));
-        request.body(Full::new(Bytes::new())).ok()
-    });
-    let Some(request) = request else { return Ledger::Unread("no such address".to_owned()) };
-    let body = match http.send(request).await {
-        Ok(answer) if answer.status.is_success() => answer.json::<Value>(),
-        Ok(answer) => return Ledger::Unread(format!("status {}", answer.status)),
-        Err(none) => return Ledger::Unread(none.to_string()),
-    };
-    match body.ok_or_else(|| "not JSON".to_owned()).and_then(|body| answers::ledger(&body)) {
-        Ok(charges) => Ledger::Charges(charges),
-        Err(why) => Ledger::Unread(why),
+/// Asks until there is an answer that says something, or the deadline.
+async fn reread_order(world: &World, index: u64, sold: &Sold, deadline: Instant) -> Reread {
+    let path = format!("/api/v1/orders/{}", sold.order);
+    let mut pause = Duration::from_millis(300);
+    loop {
+        let answer = world.get_as(Some(index), Step::Reread, &path, Instant::now()).await;
+        let (unread, again) = match answer {
+            Ok(answer) if answer.status == 404 => return Reread::Gone,
+            Ok(answer) if answer.status.is_success() => match answer.json::<OrderAnswer>() {
+                Some(order) => return order.compare(sold),
+                None => ("not an order".to_owned(), None),
+            },
+            Ok(answer) => (format!("status {}", answer.status), answer.retry_after()),
+            Err(none) => (none.to_string(), None),
+        };
+        pause = (pause * 2).min(Duration::from_secs(5));
+        let next = Instant::now() + again.unwrap_or(pause);
+        if next > deadline {
+            return Reread::Unread(unread);
+        }
+        tokio::time::sleep_until(next).await;
     }
+}
+
+/// Reads the books page by page: each begins after the last order of the one before it.
+async fn read_ledger(http: &Http, source: &LedgerSource) -> Ledger {
+    let mut charges: BTreeMap<String, Vec<Charge>> = BTreeMap::new();
+    for _ in 0..LEDGER_PAGES_MAX {
+        let after = charges.keys().next_back().cloned().unwrap_or_default();
+        let page = match read_ledger_page(http, source, &after).await {
+            Ok(page) => page,
+            Err(why) => return Ledger::Unread(why),
+        };
+        let mut fresh: BTreeMap<String, Vec<Charge>> = BTreeMap::new();
+        for charge in page.into_iter().filter(|charge| !charges.contains_key(&charge.order)) {
+            fresh.entry(charge.order.clone()).or_default().push(charge);
+        }
+        if fresh.is_empty() {
+            return Ledger::Charges(charges.into_values().flatten().collect());
+        }
+        charges.append(&mut fresh);
+    }
+    Ledger::Unread(format!("more than {LEDGER_PAGES_MAX} pages"))
+}
+
+async fn read_ledger_page(
+    http: &Http,
+    source: &LedgerSource,
+    after: &str,
+) -> Result<Vec<Charge>, String> {
+    let uri = source.target.page(after, LEDGER_PAGE).ok_or("no such address")?;
+    let request = Request::get(uri).header(AUTHORIZATION, format!("Bearer {}", source.token));
+    let request = request.body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
+    let answer = http.send(request).await.map_err(|none| none.to_string())?;
+    if !answer.status.is_success() {
+        return Err(format!("status {}", answer.status));
+    }
+    answers::ledger(&answer.json::<Value>().ok_or("not JSON")?)
 }
 
 /// What was charged since `earlier`: another run may have filled the books before this one.
 fn since(earlier: Ledger, now: Ledger) -> Ledger {
     match (earlier, now) {
         (Ledger::Charges(before), Ledger::Charges(mut charges)) => {
-            let known: std::collections::BTreeSet<&str> =
-                before.iter().map(|charge| charge.order.as_str()).collect();
+            let known: BTreeSet<&str> = before.iter().map(|charge| charge.order.as_str()).collect();
             charges.retain(|charge| !known.contains(charge.order.as_str()));
             Ledger::Charges(charges)
         }

@@ -21,7 +21,8 @@ pub enum Next {
 }
 
 /// A page near its turn looks as often as `near_secs` says, one far away as `far_secs` says, and
-/// in between after half of the time that is left.
+/// in between after an eighth of the time that is left. A paused room still lets in whoever it
+/// called before.
 #[must_use]
 pub fn next(front: &Front, lane: Lane, position: u64, now: Timestamp) -> Next {
     match front.phase {
@@ -31,8 +32,12 @@ pub fn next(front: &Front, lane: Lane, position: u64, now: Timestamp) -> Next {
     let reached = front.at(lane, now);
     let near = Duration::from_secs(u64::from(front.poll.near_secs.max(1)));
     let far = Duration::from_secs(u64::from(front.poll.far_secs.max(1))).max(near);
-    if front.phase == Phase::Open && reached > 0 && position <= reached {
+    let has_opened = matches!(front.phase, Phase::Open | Phase::Paused);
+    if has_opened && reached > 0 && position <= reached {
         return Next::Claim;
+    }
+    if let (Phase::Scheduled, Some(opens_at)) = (front.phase, front.opens_at) {
+        return Next::Look((opens_at.since(now) / 8).clamp(near, far));
     }
     let pace_milli = front.lane(lane).map_or(0, |entry| entry.pace_milli);
     if front.phase != Phase::Open || pace_milli == 0 {
@@ -42,7 +47,7 @@ pub fn next(front: &Front, lane: Lane, position: u64, now: Timestamp) -> Next {
     let wait_ms = ahead.saturating_mul(1_000_000).div_ceil(pace_milli);
     let wait = Duration::from_millis(wait_ms);
     // Within the document's own line in time the page needs no other to know its moment.
-    if wait <= near { Next::Look(wait) } else { Next::Look((wait / 2).clamp(near, far)) }
+    if wait <= near { Next::Look(wait) } else { Next::Look((wait / 8).clamp(near, far)) }
 }
 
 /// A header's name and value.
@@ -58,8 +63,7 @@ pub struct Agent {
 }
 
 const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
-const FIREFOX: &str =
-    "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
+const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 const SAFARI: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1";
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const HTML_CHROME: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7";
@@ -180,9 +184,11 @@ mod tests {
         check(Phase::Open,          101,     0, Next::Look(Duration::from_millis(100)));
         check(Phase::Open,          101,   100, Next::Claim);
         check(Phase::Open,          120,     0, Next::Look(Duration::from_secs(2)));
-        check(Phase::Open,          180,     0, Next::Look(Duration::from_secs(4)));
+        check(Phase::Open,          180,     0, Next::Look(Duration::from_secs(2)));
+        check(Phase::Open,          500,     0, Next::Look(Duration::from_secs(5)));
         check(Phase::Open,       50_000,     0, Next::Look(Duration::from_secs(30)));
-        check(Phase::Paused,        100,     0, Next::Look(Duration::from_secs(30)));
+        check(Phase::Paused,        100,     0, Next::Claim);
+        check(Phase::Paused,        101,     0, Next::Look(Duration::from_secs(30)));
         check(Phase::Scheduled,       1,     0, Next::Look(Duration::from_secs(30)));
         check(Phase::SoldOut,       100,     0, Next::Over);
         check(Phase::Closed,        100,     0, Next::Over);
@@ -192,7 +198,11 @@ mod tests {
     fn check(phase: Phase, position: u64, at_ms: u64, expected: Next) {
         let t0 = Timestamp::from_secs(1_000);
         let standard = LaneFront {
-            lane: Lane::Standard, f0: 100, pace_milli: 10_000, limit: 90_000, issued: 90_000,
+            lane: Lane::Standard,
+            f0: 100,
+            pace_milli: 10_000,
+            limit: 90_000,
+            issued: 90_000,
         };
         let front = Front {
             iss: "controller".parse().unwrap(),

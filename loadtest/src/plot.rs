@@ -72,10 +72,7 @@ fn write_svg(out: &mut String, report: &Report) -> std::fmt::Result {
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">"#
     )?;
     writeln!(out, r#"<rect width="{WIDTH}" height="{height}" fill="white"/>"#)?;
-    writeln!(
-        out,
-        r#"<text x="{LEFT}" y="20" font-size="15">{event}: {visitors} visitors</text>"#
-    )?;
+    writeln!(out, r#"<text x="{LEFT}" y="20" font-size="15">{event}: {visitors} visitors</text>"#)?;
     let end = report.series.last().map_or(1.0, |second| second.at_secs).max(1.0);
     for (index, panel) in PANELS.iter().enumerate() {
         write_panel(out, panel, &report.series, TOP + index as f64 * (PANEL + GAP), end)?;

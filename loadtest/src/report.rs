@@ -46,7 +46,8 @@ impl Second {
     /// The live line.
     #[must_use]
     pub fn line(&self, stats: &Stats) -> String {
-        let Self { at_secs, arrived, waiting, inside, orders, front, issued, pace, phase, .. } = self;
+        let Self { at_secs, arrived, waiting, inside, orders, front, issued, pace, phase, .. } =
+            self;
         let (joined, holds) = (stats.joined.get(), stats.holds.get());
         let (conflicts, errors) = (stats.conflicts.get(), stats.errors.get());
         format!(

@@ -12,16 +12,17 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE, HOST};
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
-use keys::{Front, Id128, Lane, Pass, Place, Sealed, Timestamp};
+use keys::{Front, Id128, Lane, Pass, Phase, Place, Sealed, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::answers::{
-    Availability, ClaimAnswer, EventAnswer, FrontAnswer, HoldAnswer, OrderAnswer, Status, Taken,
+    Availability, ClaimAnswer, EventAnswer, FrontAnswer, HoldAnswer, OrderAnswer, SaleOver, Status,
+    Taken,
 };
+use crate::client::{Answer, NoAnswer};
 use crate::crowd::{Kind, Payment, Person, Wish, choose};
 use crate::history::{Admitted, Joined};
-use crate::client::{Answer, NoAnswer};
 use crate::page::{self, Agent, Next};
 use crate::stats::{Outcome, Step, lock};
 use crate::world::World;
@@ -30,8 +31,8 @@ use crate::world::World;
 const TRIES_MAX: u32 = 10;
 /// Most times an order is asked for again before its outcome counts as unknown.
 const ORDER_TRIES_MAX: u32 = 20;
-/// Most claims of one visitor; each further one needs a front that is ahead of the controller.
-const CLAIMS_MAX: u32 = 40;
+/// Most claims of one visitor: a room may be paused after it has called them.
+const CLAIMS_MAX: u32 = 300;
 /// Most attempts to get seats.
 const HOLD_TRIES_MAX: u32 = 6;
 /// The first pause after no answer; it doubles from try to try.
@@ -151,11 +152,8 @@ impl Visitor {
             if !answer.status.is_success() {
                 return Err(Outcome::TurnedAway);
             }
-            let is_waiting = answer.headers.get("waiting-room-verdict").is_some_and(|v| v == "wait");
-            if self.place.is_none() && is_waiting {
-                self.join().await?;
-            } else if self.place.is_none() {
-                return Ok(true); // this page is not guarded; the shop will say what is missing
+            if self.place.is_none() {
+                self.join().await?; // a page that is not guarded itself: its script would join
             }
         }
         if self.jti.is_none() {
@@ -213,9 +211,11 @@ impl Visitor {
             match page::next(&front, spot.lane, spot.position, Timestamp::now()) {
                 Next::Over => return Err(Outcome::SoldOut),
                 Next::Look(after) => {
-                    // A little chance, or a whole crowd would look in the same millisecond.
-                    let scatter = Duration::from_micros(self.person.rng.below(100_000));
-                    self.pause(after + scatter).await?;
+                    // Chance as in the page, or a whole crowd would look in the same millisecond.
+                    let chance = self.person.rng.unit();
+                    let early = Duration::from_millis(50).max(after / 5);
+                    let scatter = early.mul_f64(2.0 * chance).min(Duration::from_secs(5));
+                    self.pause(after.max(early) - early + scatter).await?;
                 }
                 Next::Claim if self.person.kind == Kind::NoShow => return Err(Outcome::NoShow),
                 Next::Claim => {
@@ -261,6 +261,13 @@ impl Visitor {
                 if self.jti.is_some() { Ok(true) } else { Err(self.odd(Step::Claim, &answer)) }
             }
             409 if answer.code() == "not-yet" => Ok(false),
+            410 if answer.code() == "sale-over" => {
+                let phase = answer.json::<SaleOver>().and_then(|over| over.phase);
+                match phase {
+                    Some(Phase::SoldOut | Phase::Closed) => Err(Outcome::SoldOut),
+                    Some(Phase::Scheduled | Phase::Open | Phase::Paused) | None => Ok(false),
+                }
+            }
             // The place may have moved to another lane: the status says where.
             409 | 410 => {
                 let before = self.spot;
@@ -413,6 +420,8 @@ impl Visitor {
                 }
                 (402, _) => {
                     self.world.stats.declined.up();
+                    // Whether a declined payment keeps the hold is the shop's to say.
+                    lock(&self.world.history).release(&hold.hold, answer.sent_at);
                     if self.person.payment != Payment::DeclinedFirst || token == "tok_ok" {
                         self.is_paying = false;
                         return Ok(Outcome::Left);
@@ -457,9 +466,11 @@ impl Visitor {
     /// As [`Visitor::ask`], for requests that a pass must be good for.
     async fn ask_inside(&mut self, ask: Ask<'_>) -> Result<Answer, Outcome> {
         let answer = self.ask(ask).await?;
-        let is_waiting = answer.headers.get("waiting-room-verdict").is_some_and(|v| v == "wait");
+        let verdict = answer.headers.get("waiting-room-verdict");
+        // A page with one of these is the waiting page: the pass has ended.
+        let is_outside = verdict.is_some_and(|v| v == "wait" || v == "join" || v == "show");
         match answer.status.as_u16() {
-            200..=299 if is_waiting => Err(Outcome::TurnedAway),
+            200..=299 if is_outside => Err(Outcome::TurnedAway),
             200..=299 | 402 | 409 | 410 | 422 => Ok(answer),
             _ => Err(Outcome::TurnedAway),
         }
@@ -659,7 +670,11 @@ impl Visitor {
     async fn pause(&mut self, time: Duration) -> Result<(), Outcome> {
         self.due = Instant::now() + time;
         tokio::time::sleep_until(self.due).await;
-        if self.world.is_closing.load(Ordering::Relaxed) { Err(Outcome::Unfinished) } else { Ok(()) }
+        if self.world.is_closing.load(Ordering::Relaxed) {
+            Err(Outcome::Unfinished)
+        } else {
+            Ok(())
+        }
     }
 
     fn set_waiting(&mut self, is_waiting: bool) {
@@ -697,5 +712,31 @@ impl Drop for Visitor {
             lock(&self.world.history).unresolved_total += 1;
         }
         stats.ended(self.person.kind, self.outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Target, Targets};
+    use crate::crowd::Shares;
+    use crate::world::WorldParts;
+
+    #[test]
+    fn a_visitor_in_the_line_is_small() {
+        let world = World::new(WorldParts {
+            edge: Target::parse("http://127.0.0.1:1", Targets::Loopback).unwrap(),
+            event: "final".parse().unwrap(),
+            page: None,
+            seed: 1,
+            shares: Shares::default(),
+            think: Duration::ZERO,
+            is_forwarded: false,
+            has_cdn: true,
+            in_flight_max: 1,
+        });
+        let visit = Visitor::new(Arc::new(world), 0, Instant::now()).visit();
+        let size_bytes = size_of_val(&visit);
+        assert!(size_bytes < 2_048, "{size_bytes} bytes");
     }
 }

@@ -13,14 +13,16 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::answers::FrontAnswer;
+use crate::client::{Answer, Http, NoAnswer, Target};
 use crate::crowd::Shares;
 use crate::history::History;
-use crate::client::{Answer, Http, NoAnswer, Target};
 use crate::page;
 use crate::stats::{Stats, Step, lock};
 
 /// Keys are fetched again at most this often when a statement names one that is not known.
 const KEYS_REFRESH_MIN: Duration = Duration::from_secs(1);
+/// Most requests of the run itself under way at once.
+const OWN_IN_FLIGHT_MAX: usize = 32;
 
 /// What all visitors share.
 #[derive(Debug)]
@@ -47,8 +49,10 @@ pub struct World {
     pub is_forwarded: bool,
     /// Whether all read one copy of the front, as behind a CDN.
     pub has_cdn: bool,
-    /// The client.
+    /// The crowd's client.
     pub http: Http,
+    /// The run's own: what it must see does not wait behind the crowd.
+    pub own: Http,
     /// What happened so far.
     pub stats: Stats,
     /// What was told.
@@ -102,6 +106,7 @@ impl World {
             is_forwarded: parts.is_forwarded,
             has_cdn: parts.has_cdn,
             http: Http::new(parts.in_flight_max),
+            own: Http::new(OWN_IN_FLIGHT_MAX),
             stats: Stats::new(),
             history: Mutex::default(),
             is_closing: AtomicBool::new(false),
@@ -124,26 +129,45 @@ impl World {
         self.front.read().ok()?.clone()
     }
 
-    /// A plain `GET` in nobody's name.
+    /// A plain `GET` of a shared document, in nobody's name.
     ///
     /// # Errors
     /// If there is no answer.
     pub async fn get(&self, step: Step, path: &str, due: Instant) -> Result<Answer, NoAnswer> {
+        self.get_as(None, step, path, due).await
+    }
+
+    /// A plain `GET` from the address of a visitor, if visitors have addresses.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn get_as(
+        &self,
+        visitor: Option<u64>,
+        step: Step,
+        path: &str,
+        due: Instant,
+    ) -> Result<Answer, NoAnswer> {
         let uri = self.edge.at(path).ok_or(NoAnswer::NotSent)?;
         let mut request = Request::builder().method(Method::GET).uri(uri);
         for (name, value) in page::BROWSERS[0].fetch {
             request = request.header(*name, *value);
         }
+        if let Some(index) = visitor.filter(|_| self.is_forwarded) {
+            request = request.header("x-forwarded-for", page::address(index));
+        }
         let request = request.body(Full::new(Bytes::new())).map_err(|_| NoAnswer::NotSent)?;
-        let answer = self.http.send(request).await;
+        let answer = self.own.send(request).await;
         match &answer {
             Ok(answer) => {
                 self.stats.took(step, due.elapsed());
                 if !answer.status.is_success() {
                     self.stats.refused(step, answer.status.as_u16(), &answer.code());
                 }
-                if answer.status.is_server_error() {
-                    self.stats.errors.up();
+                match answer.status.as_u16() {
+                    429 | 503 => self.stats.put_off.up(),
+                    500.. => self.stats.errors.up(),
+                    _ => {}
                 }
             }
             Err(none) => {

@@ -23,7 +23,7 @@ export class Refusal extends Error {
 /// is then unknown.
 export class Unreachable extends Error {}
 
-const ANSWER_SECS_MAX = 20; // a payment may take some seconds; beyond this we say so and ask again
+const ANSWER_SECS_MAX = 25; // a little more than the origin takes before it gives up by itself
 
 /// Asks for JSON and returns it; `null` for an answer without a body.
 export async function ask(path, { method = "GET", body, headers = {} } = {}) {

@@ -9,8 +9,10 @@ const EVERY_SECS = 5;
 const EVERY_SECS_MAX = 60; // after failures the wait doubles up to this
 const UNTOUCHED_SECS_MAX = 180; // a page nobody touched for so long is a forgotten one
 
-/// Calls `onNews(availability)` and, when an answer fails, `onFailure(error)`. Returns the
-/// functions to `refresh` at once and to `stop`.
+export const askAvailability = (event) => ask(eventPath(event, "/availability"));
+
+/// Calls `onNews(availability)` and, when an answer fails, `onFailure(error)`; for the first time
+/// after one wait. Returns the functions to `refresh` at once and to `stop`.
 export function watchAvailability(event, { onNews, onFailure }) {
   let timer = null;
   let failures = 0;
@@ -24,7 +26,7 @@ export function watchAvailability(event, { onNews, onFailure }) {
     isAsking = true;
     let waitSecs = EVERY_SECS;
     try {
-      const availability = await ask(eventPath(event, "/availability"));
+      const availability = await askAvailability(event);
       failures = 0;
       if (!isStopped) onNews(availability);
     } catch (error) {
@@ -34,8 +36,12 @@ export function watchAvailability(event, { onNews, onFailure }) {
       if (!isStopped) onFailure(error);
     }
     isAsking = false;
+    waitFor(waitSecs);
+  }
+
+  function waitFor(secs) {
     const jitter = 0.8 + 0.4 * Math.random(); // pages opened at the same moment should not stay in step
-    if (!isStopped) timer = setTimeout(askIfWatched, waitSecs * jitter * 1000);
+    if (!isStopped) timer = setTimeout(askIfWatched, secs * jitter * 1000);
   }
 
   function askIfWatched() {
@@ -62,6 +68,6 @@ export function watchAvailability(event, { onNews, onFailure }) {
     listening.abort();
   }
 
-  refresh();
+  waitFor(EVERY_SECS);
   return { refresh, stop };
 }

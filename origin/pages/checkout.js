@@ -8,6 +8,12 @@ import { openAttempt, pay } from "./payment.js";
 const MILESTONES_SECS = [300, 60]; // read out; the clock itself would talk without end
 const ASKS_MAX = 4; // by itself, while an outcome is unknown; then the visitor decides when
 
+const REFUSED = {
+  "idempotency-mismatch": "This payment did not match an earlier one. Please pay again.",
+  "too-many-attempts": "Too many payments for these seats were declined. Give the seats back, then choose again.",
+  "foreign-hold": "These seats were held with an earlier pass, so this one cannot pay for them. Reload the page to choose again.",
+};
+
 const storageKey = (event) => `hold:${event}`;
 
 /// The hold this tab left off with, as the origin sees it now; null if there is none. A payment
@@ -18,6 +24,11 @@ export async function resumeHold(event) {
   try {
     return await ask(eventPath(event, `/holds/${remembered.hold}`));
   } catch (error) {
+    if (error.code === "hold-bought") {
+      sessionStorage.removeItem(storageKey(event));
+      location.assign(error.problem.order_url);
+      return new Promise(() => {}); // this page is on its way out
+    }
     const isOver = error instanceof Refusal && ["hold-expired", "unknown-hold", "foreign-hold"].includes(error.code);
     if (!isOver) throw error;
     if (openAttempt(event)) return remembered;
@@ -40,6 +51,7 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
   showSeats();
   byId("checkout").hidden = false;
   byId("checkout-title").focus();
+  announce(`You have ${spoken(startedSecs)} to pay.`);
   const ticking = setInterval(tick, 250);
   tick();
 
@@ -65,11 +77,11 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
     const secs = secsLeft();
     byId("countdown").textContent = clock(secs);
     byId("time-bar").value = secs / Math.max(event.hold_secs, startedSecs);
-    byId("held").classList.toggle("is-short", secs <= 60);
+    byId("clock").classList.toggle("is-short", secs <= 60);
     const milestone = MILESTONES_SECS.findLast((mark) => secs <= mark && secs > 0);
     if (milestone < announcedSecs) {
       announcedSecs = milestone;
-      announce(`${plural(Math.ceil(secs / 60), "minute")} left to pay.`);
+      announce(`${spoken(secs)} left to pay.`);
     }
     if (secs === 0 && !isPaying) finish("expired"); // a payment under way gets its answer
   }
@@ -78,6 +90,12 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
     close();
     sessionStorage.removeItem(storageKey(event.id));
     onOver(reason);
+  }
+
+  function toOrder(url) {
+    close();
+    sessionStorage.removeItem(storageKey(event.id));
+    location.assign(url);
   }
 
   function close() {
@@ -109,6 +127,7 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
     } catch (error) {
       if (!(error instanceof Refusal)) return tell("No answer came, so the seats may still be yours. Please try again.");
       if (error.isPassEnded) return onPassEnded();
+      if (error.code === "hold-bought") return toOrder(error.problem.order_url);
       if (error.status === 410 || error.status === 404) return finish("expired");
       tell("The seats could not be given back just now. Please try again.");
     } finally {
@@ -174,9 +193,7 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
   function settled(outcome) {
     switch (outcome.is) {
       case "paid":
-        close();
-        sessionStorage.removeItem(storageKey(event.id));
-        return location.assign(outcome.order.order_url);
+        return toOrder(outcome.orderUrl);
       case "declined":
         tell("The card was declined and nothing was charged. Your seats are still held: choose another card and pay again.");
         return form.elements.card[0].focus();
@@ -185,9 +202,7 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
       case "pass-ended":
         return onPassEnded();
       case "refused":
-        return tell(outcome.code === "idempotency-mismatch"
-          ? "This payment did not match an earlier one. Nothing was charged; please pay again."
-          : "The payment was refused and nothing was charged. Check what you wrote, then pay again.");
+        return tell(REFUSED[outcome.code] ?? "The payment was refused. Check what you wrote, then pay again.");
     }
   }
 
@@ -195,6 +210,8 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
     byId("pay-note").replaceChildren(...(text ? [el("p", {}, text), ...actions] : []));
   }
 }
+
+const spoken = (secs) => (secs < 60 ? plural(secs, "second") : plural(Math.ceil(secs / 60), "minute"));
 
 function showFieldError(field, text) {
   field.setAttribute("aria-invalid", String(text !== ""));

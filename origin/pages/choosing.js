@@ -12,14 +12,16 @@ import { createMap } from "./map.js";
 import { createRows } from "./rows.js";
 import { Seats, seatName } from "./seats.js";
 
-/// Sets the page up for choosing. `onHold(hold)` gets the seats that were held, `onPassEnded()`
+/// Sets the page up for choosing, with the map and a first availability. `onHold(hold)` gets the seats that were held, `onPassEnded()`
 /// is called when the visitor may no longer shop.
-export function createChoosing(event, map, { onHold, onPassEnded }) {
+export function createChoosing(event, map, availability, { onHold, onPassEnded }) {
   const seats = new Seats(map, event.zones);
+  seats.update(availability);
   const choice = new Choice(event.seats_per_order_max);
   const zones = seats.zones.filter((zone) => seats.blocks.some((block) => block.zone === zone));
   const price = (minor) => money(minor, event.currency);
   let watch = null;
+  let isFresh = true;
 
   const seatMap = createMap(byId("map"), seats, choice, {
     seat: toggle,
@@ -33,11 +35,13 @@ export function createChoosing(event, map, { onHold, onPassEnded }) {
   function start() {
     byId("choosing").hidden = false;
     watch = watchAvailability(event.id, { onNews, onFailure });
+    if (!isFresh) watch.refresh();
   }
 
   function stop() {
     byId("choosing").hidden = true;
     watch?.stop();
+    isFresh = false;
     choice.clear();
   }
 
@@ -117,7 +121,9 @@ export function createChoosing(event, map, { onHold, onPassEnded }) {
   byId("zoom-whole").addEventListener("click", seatMap.showWhole);
 
   const pointedHint = byId("pointed").textContent;
+  let pointed = null;
   function showPointed(found) {
+    pointed = found;
     byId("pointed").replaceChildren(...(found ? pointedWords(found) : [pointedHint]));
   }
 
@@ -126,7 +132,7 @@ export function createChoosing(event, map, { onHold, onPassEnded }) {
       const free = block.free === 0 ? "none free" : `${count(block.free)} of ${count(block.seats)} free`;
       return [zoneMark(block.zone), el("strong", {}, `Block ${block.label}`), ` ${price(block.zone.price)}, ${free}`];
     }
-    const state = choice.has(seat) ? "yours to hold" : seats.isTaken(seat) ? "taken" : price(block.zone.price);
+    const state = choice.has(seat) ? "chosen by you" : seats.isTaken(seat) ? "taken" : price(block.zone.price);
     return [zoneMark(block.zone), el("strong", {}, seatName(seats.describe(seat))), ` ${state}`];
   }
 
@@ -155,8 +161,7 @@ export function createChoosing(event, map, { onHold, onPassEnded }) {
       const described = seats.describe(seat);
       return el("li", {},
         zoneMark(described.zone),
-        el("span", { class: "seat-words" }, el("strong", {}, seatName(described)), el("span", {}, described.zone.name)),
-        el("span", { class: "price" }, price(described.zone.price)),
+        el("span", { class: "seat-words" }, el("strong", {}, seatName(described)), el("span", {}, `${described.zone.name}, ${price(described.zone.price)}`)),
         el("button", { type: "button", class: "icon", "aria-label": `Take away ${seatName(described)}`, onclick: () => takeAway(seat) }, "×"));
     }));
   }
@@ -172,7 +177,10 @@ export function createChoosing(event, map, { onHold, onPassEnded }) {
     note(byId("basket-note"), `Somebody was faster: ${names} ${lost.length === 1 ? "is" : "are"} taken.${rest}`);
   }
 
-  choice.addEventListener("change", showBasket);
+  choice.addEventListener("change", () => {
+    showBasket();
+    showPointed(pointed);
+  });
   showBasket();
 
   byId("basket-toggle").addEventListener("click", () => {
@@ -216,15 +224,21 @@ export function createChoosing(event, map, { onHold, onPassEnded }) {
       return tellLost(lost);
     }
     watch.refresh();
+    if (error.code === "too-many-seats") return note(noteElement, tooMany(error.problem));
     const words = {
       "not-enough-together": "That many seats together are not left there. Try another zone, or fewer seats.",
-      "too-many-seats": `That is more than one visitor may hold: at most ${plural(event.seats_per_order_max, "seat")}.`,
       "no-seats": "Choose a seat first.",
     };
-    note(noteElement, words[error.code] ?? "The box office is very busy. Nothing was held; please try again in a moment.");
+    note(noteElement, words[error.code] ?? "The box office is very busy. Please try again in a moment.");
   }
 
+  showCounts(availability.free);
   return { start, stop };
+}
+
+function tooMany({ max, have }) {
+  const already = have > 0 ? `, and you have ${count(have)} already` : "";
+  return `One visitor may have at most ${plural(max, "seat")}${already}.`;
 }
 
 /// Words beside a control, read out because the element is a live region.

@@ -2,6 +2,7 @@
 // why there is nothing to do?
 
 import { ask, eventPath, Refusal } from "./api.js";
+import { askAvailability } from "./availability.js";
 import { resumeHold, showCheckout } from "./checkout.js";
 import { createChoosing } from "./choosing.js";
 import { byId, el, showPanel } from "./dom.js";
@@ -13,6 +14,9 @@ const SLOW_SECS = 4; // after this, a page that still loads says so
 const eventId = decodeURIComponent(location.pathname.split("/")[2]);
 let choosing = null;
 
+window.addEventListener("pageshow", (shown) => {
+  if (shown.persisted) location.reload(); // back from the order: what was held here is paid
+});
 load();
 
 async function load() {
@@ -23,8 +27,8 @@ async function load() {
     const event = await ask(eventPath(eventId));
     showFacts(event);
     if (event.status !== "on_sale") return showComingSoon(event);
-    const [map, hold] = await Promise.all([ask(event.map_url), resumeHold(event.id)]);
-    choosing ??= createChoosing(event, map, { onHold: (hold) => toCheckout(event, hold), onPassEnded: showPassEnded });
+    const [map, availability, hold] = await Promise.all([ask(event.map_url), askAvailability(event.id), resumeHold(event.id)]);
+    choosing ??= createChoosing(event, map, availability, { onHold: (hold) => toCheckout(event, hold), onPassEnded: showPassEnded });
     if (hold) toCheckout(event, hold);
     else choosing.start();
   } catch (error) {

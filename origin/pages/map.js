@@ -4,6 +4,7 @@
 // and only those of blocks in view. The map decides nothing: it tells which seat or block was
 // meant. Everything it offers can be done with the list of blocks as well (rows.js).
 
+import { count } from "./format.js";
 import { inkOn } from "./seats.js";
 
 const SEATS_FROM_PX = 4.5; // between neighbours; below this a seat would be a speck
@@ -377,7 +378,7 @@ export function createMap(canvas, seats, choice, on) {
     context.fillText(block.label, x, isRoomy ? y - 8 : y);
     if (!isRoomy) return;
     context.font = `500 11.5px ${theme.font}`;
-    context.fillText(block.free === 0 ? "none free" : `${block.free} free`, x, y + 9);
+    context.fillText(block.free === 0 ? "none free" : `${count(block.free)} free`, x, y + 9);
   }
 
   function drawRowLabels(block) {

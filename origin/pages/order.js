@@ -5,16 +5,18 @@ import { ask, eventPath, Refusal } from "./api.js";
 import { byId, el, showPanel } from "./dom.js";
 import { money, plural, venueTime } from "./format.js";
 
+const ASK_AGAIN_SECS = 3; // while a payment is being settled
+
 const orderId = decodeURIComponent(location.pathname.split("/")[2]);
 
 byId("print").addEventListener("click", () => window.print());
 load();
 
 async function load() {
-  byId("panel").hidden = true;
   byId("loading").hidden = false;
   try {
     const order = await ask(`/api/v1/orders/${encodeURIComponent(orderId)}`);
+    if (order.state !== "confirmed") return showPaying();
     // The tickets are valid without these facts, so a failure here must not hide them.
     const event = await ask(eventPath(order.event)).catch(() => null);
     show(order, event);
@@ -26,6 +28,7 @@ async function load() {
 }
 
 function show(order, event) {
+  byId("panel").hidden = true;
   const start = event && venueTime(event);
   document.title = `${plural(order.tickets.length, "ticket")} for ${order.title} – Box office`;
   byId("title").textContent = order.title;
@@ -55,6 +58,15 @@ function ticketOf(order, event, start, ticket, at) {
     el("div", { class: "ticket-code" },
       el("img", { src: ticket.qr_url, alt: `QR code of ticket ${ticket.label}`, width: 208, height: 208, "data-test": "ticket-qr" }),
       el("p", { class: "ticket-label" }, ticket.label)));
+}
+
+function showPaying() {
+  showPanel({
+    title: "Your payment is being settled",
+    text: "The bank has not answered yet. Your seats are safe meanwhile; this page asks again by itself.",
+    mark: "order-paying",
+  });
+  setTimeout(load, ASK_AGAIN_SECS * 1000);
 }
 
 function showFailure(error) {

@@ -14,7 +14,7 @@ export function openAttempt(event) {
 }
 
 /// Pays, or asks again. The outcome is one of
-/// `{is: "paid", order}`, `{is: "declined" | "expired" | "pass-ended"}`,
+/// `{is: "paid", orderUrl}`, `{is: "declined" | "expired" | "pass-ended"}`,
 /// `{is: "refused", code}` and `{is: "unknown", retryAfterSecs}`.
 export async function pay(event, body) {
   const open = openAttempt(event);
@@ -29,7 +29,7 @@ export async function pay(event, body) {
       body: attempt.body,
       headers: { "Idempotency-Key": attempt.key },
     });
-    outcome = { is: "paid", order };
+    outcome = { is: "paid", orderUrl: order.order_url };
   } catch (error) {
     outcome = outcomeOf(error);
   }
@@ -41,6 +41,7 @@ export async function pay(event, body) {
 function outcomeOf(error) {
   if (!(error instanceof Refusal)) return { is: "unknown", retryAfterSecs: 3 };
   if (error.isPassEnded) return { is: "pass-ended" };
+  if (error.code === "hold-bought") return { is: "paid", orderUrl: error.problem.order_url };
   if (error.status === 402) return { is: "declined" };
   if (error.status === 410) return { is: "expired" };
   const mayHavePaid = error.status >= 500 || error.status === 429 || error.code === "payment-in-progress";

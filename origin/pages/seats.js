@@ -13,7 +13,6 @@ export class Seats {
     this.y = new Float32Array(this.count);
     this.blockOf = new Uint16Array(this.count);
     this.taken = new Uint8Array(Math.ceil(this.count / 8));
-    this.isKnown = false; // until the first availability
 
     const zoneById = new Map(this.zones.map((zone) => [zone.id, zone]));
     this.blocks = map.blocks.map((block, index) => {
@@ -33,16 +32,16 @@ export class Seats {
       };
     });
     this.pitch = pitchOf(this.blocks[0]);
+    this.countFree();
   }
 
   /// Takes over an availability; true if a seat changed.
   update(availability) {
     const bytes = Uint8Array.from(atob(availability.taken), (character) => character.charCodeAt(0));
-    const isSame = this.isKnown && bytes.every((byte, at) => byte === this.taken[at]);
+    if (bytes.every((byte, at) => byte === this.taken[at])) return false;
     this.taken = bytes;
-    this.isKnown = true;
-    if (!isSame) this.countFree();
-    return !isSame;
+    this.countFree();
+    return true;
   }
 
   /// Seats that a refusal named: we know better than the last availability.

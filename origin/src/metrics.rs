@@ -55,6 +55,16 @@ impl Paid {
     }
 }
 
+/// A writer that is up.
+#[derive(Debug)]
+pub struct Up(IntGauge);
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Everything the origin counts.
 #[derive(Debug)]
 pub struct Metrics {
@@ -79,8 +89,7 @@ pub struct Metrics {
     pub append_seconds: Histogram,
     log_failures_total: IntCounterVec,
     payments_total: IntCounterVec,
-    /// 1 while the writer has a working log.
-    pub partition_up: IntGauge,
+    partitions_up: IntGauge,
     /// Payments that nobody knows the outcome of.
     pub payments_unsettled: IntGauge,
     seats: IntGaugeVec,
@@ -154,10 +163,10 @@ impl Metrics {
                 "Calls to the payment provider by how they ended.",
                 &["outcome"],
             )?,
-            partition_up: gauge(
+            partitions_up: gauge(
                 &registry,
-                "origin_partition_up",
-                "1 while the writer has a working log, 0 while nothing can be sold.",
+                "origin_partitions_up",
+                "Writers that have a working log; fewer than configured means lost sales.",
             )?,
             payments_unsettled: gauge(
                 &registry,
@@ -173,6 +182,19 @@ impl Metrics {
             registry,
         };
         Ok(metrics)
+    }
+
+    /// Counts a writer as up until the value is dropped, by whatever.
+    #[must_use]
+    pub fn up(&self) -> Up {
+        self.partitions_up.inc();
+        Up(self.partitions_up.clone())
+    }
+
+    /// How many writers are up.
+    #[must_use]
+    pub fn partitions_up(&self) -> i64 {
+        self.partitions_up.get()
     }
 
     /// Counts a failed write.

@@ -21,9 +21,9 @@ use tokio::sync::oneshot;
 
 use crate::load::Window;
 use crate::log::{AppendError, Log, LogError, PartitionId};
-use crate::metrics::{LogFailure, Metrics};
+use crate::metrics::{LogFailure, Metrics, Up};
 use crate::record::{self, Entry, FIRST_LINK, Link, Record, RecordError, Snapshot};
-use crate::sale::{Change, Command, Misfit, Plan, Refusal, Reply, Rules, State};
+use crate::sale::{Command, Misfit, Plan, Refusal, Reply, Rules, State};
 use crate::shelf::Shelf;
 
 /// Most commands in one record: at this size the disk's delay is paid for many times over, and a
@@ -198,9 +198,10 @@ impl Partition {
         let metrics = Arc::clone(&setup.metrics);
         let mut writer = Writer::open(setup)?;
         let stop = Arc::clone(&is_stopping);
+        let up = metrics.up();
         let thread = std::thread::Builder::new()
             .name(format!("partition-{partition}"))
-            .spawn(move || writer.run(&queue, &stop))
+            .spawn(move || writer.run(&queue, &stop, up))
             .map_err(|source| PartitionError::Thread { partition, source })?;
         Ok((Self { jobs, is_stopping, metrics }, thread))
     }
@@ -268,9 +269,9 @@ impl Writer {
         Ok(writer)
     }
 
-    fn run(&mut self, queue: &Receiver<Job>, is_stopping: &AtomicBool) {
+    fn run(&mut self, queue: &Receiver<Job>, is_stopping: &AtomicBool, up: Up) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
-        let mut is_up = true;
+        let mut up = Some(up);
         while !is_stopping.load(Ordering::Relaxed) {
             match queue.recv_timeout(self.idle_for()) {
                 Ok(job) => batch.push(job),
@@ -278,31 +279,30 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             batch.extend(queue.try_iter().take(BATCH_MAX - batch.len()));
-            if is_up {
-                is_up = self.serve(&mut batch);
-            } else {
+            if up.is_none() {
                 refuse(&mut batch);
+            } else if !self.serve(&mut batch) {
+                up = None;
             }
-            self.setup.metrics.partition_up.set(i64::from(is_up));
-            if !is_up {
-                match self.reload() {
-                    Ok(()) => is_up = true,
-                    Err(PartitionError::Fenced { partition }) => {
-                        tracing::error!(partition, "partition {partition} was taken over, ending");
-                        break;
-                    }
-                    Err(error) => {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::error!(%error, cause, "the log cannot be read back, trying again");
-                        // A pause with a limit; jobs that come meanwhile wait in the channel.
-                        std::thread::park_timeout(RELOAD_PAUSE);
-                    }
+            if up.is_some() {
+                continue;
+            }
+            match self.reload() {
+                Ok(()) => up = Some(self.setup.metrics.up()),
+                Err(PartitionError::Fenced { partition }) => {
+                    tracing::error!(partition, "partition {partition} was taken over, ending");
+                    break;
+                }
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::error!(%error, cause, "the log cannot be read back, trying again");
+                    // Who comes meanwhile waits in the channel, and is refused after the pause.
+                    std::thread::park_timeout(RELOAD_PAUSE);
                 }
             }
         }
-        self.setup.metrics.partition_up.set(0);
         refuse(&mut queue.try_iter().collect());
-        if is_up && self.changes_since_snapshot > 0 {
+        if up.is_some() && self.changes_since_snapshot > 0 {
             self.snapshot();
         }
     }

@@ -29,7 +29,7 @@ pub struct Passes {
 struct Current {
     keyring: Keyring,
     changed_at: Option<SystemTime>,
-    checked: Cache<Sealed<Pass>, (Timestamp, Arc<Verified<Pass>>)>,
+    checked: Cache<String, (Timestamp, Arc<Verified<Pass>>)>,
 }
 
 impl std::fmt::Debug for Current {
@@ -71,7 +71,7 @@ impl Passes {
         now: Timestamp,
     ) -> Result<Arc<Verified<Pass>>, Refusal> {
         let current = self.current.load();
-        if let Some((checked_at, pass)) = current.checked.get(sealed) {
+        if let Some((checked_at, pass)) = current.checked.get(sealed.as_str()) {
             let (begins, ended) = pass.times();
             let is_fresh = now < checked_at.plus_secs(REMEMBERED_SECS) && checked_at <= now;
             if is_fresh && pass.audience() == event && begins <= now && now < ended {
@@ -79,7 +79,7 @@ impl Passes {
             }
         }
         let pass = Arc::new(current.keyring.open(sealed, event, now)?);
-        current.checked.insert(sealed.clone(), (now, Arc::clone(&pass)));
+        current.checked.insert(sealed.as_str().to_owned(), (now, Arc::clone(&pass)));
         Ok(pass)
     }
 

@@ -1050,3 +1050,60 @@ fn int(number: u64) -> i64 {
 fn failed(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
     StoreError::Failed(Arc::from(cause.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    use prometheus::HistogramOpts;
+
+    use super::super::{Store, suite};
+    use super::*;
+
+    /// Tells the test below that it is the process that is to die.
+    const DYING_IN: &str = "ADMISSION_STORE_DYING_IN";
+
+    fn directory() -> PathBuf {
+        std::env::temp_dir().join(format!("admission-store-{}", Id128::random()))
+    }
+
+    fn open(directory: &Path) -> Store {
+        let commits = Histogram::with_opts(HistogramOpts::new("commits", "Commits.")).unwrap();
+        Store::embedded(directory, commits, Timestamp::from_secs(1_800_000_000)).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_embedded_store_keeps_its_promises() {
+        let directory = directory();
+        suite::keeps_its_promises(async || open(&directory)).await;
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    /// Runs itself as a process of its own, which is killed between two operations.
+    #[tokio::test]
+    async fn what_was_answered_survives_a_killed_process() {
+        if let Some(directory) = std::env::var_os(DYING_IN) {
+            let store = open(Path::new(&directory));
+            let line = suite::room(&store, "killed").await;
+            store.lease(line.clone(), Lane::Standard, 42).await.unwrap();
+            for visitor in 1..=50 {
+                let record = suite::record(visitor);
+                store.claim(line.clone(), record, Timestamp::from_secs(1_800_000_000)).await.unwrap();
+            }
+            std::process::abort();
+        }
+        let directory = directory();
+        let killed = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::embedded::tests::what_was_answered_survives_a_killed_process"])
+            .env(DYING_IN, &directory)
+            .output()
+            .unwrap();
+        assert!(!killed.status.success(), "it was to be killed");
+        let store = open(&directory);
+        let status = store.status(Timestamp::from_secs(1_800_000_000)).await.unwrap();
+        assert_eq!((status[0].inside, status[0].issued), (50, [0, 42, 0]));
+        store.close().await;
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}

@@ -1,0 +1,392 @@
+//! What every store promises, told once. An implementation passes by handing over a way to open
+//! it again, as a controller would after a crash: without closing it first.
+
+use admission_api::{EndReason, Gap, Guard, Reason, RoomSpec, Suspicion};
+use keys::{EventId, Front, Id128, Lane, LaneFront, Phase, PollHint, Risk, Timestamp};
+
+use super::{
+    Counted, Entry, EntryKind, JudgedState, LineId, PassId, Put, RenewTo, Restore, Restorer, Store,
+    StoreError,
+};
+use crate::claims::{Claimed, PassRecord};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// Runs all promises; each has an event of its own.
+pub(super) async fn keeps_its_promises(open: impl AsyncFn() -> Store) {
+    numbers_are_handed_out_once(&open).await;
+    rooms_change_by_version(&open).await;
+    configuration_counts_once(&open).await;
+    a_re_created_room_has_another_line(&open).await;
+    fronts_are_kept_while_they_may_be_followed(&open).await;
+    gaps_are_kept_above_the_front(&open).await;
+    a_claim_counts_once(&open).await;
+    parallel_claims_count_once(&open).await;
+    passes_slide_up_to_their_maximum(&open).await;
+    passes_end_by_themselves(&open).await;
+    used_places_are_remembered_as_long_as_they_live(&open).await;
+    suspicions_can_be_taken_back(&open).await;
+    decisions_are_kept_in_order(&open).await;
+}
+
+async fn numbers_are_handed_out_once(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let epoch = store.epoch();
+    let line = room(&store, "numbers").await;
+    assert_eq!(store.lease(line.clone(), Lane::Standard, 10).await.unwrap(), Some(1));
+    assert_eq!(store.lease(line.clone(), Lane::Standard, 5).await.unwrap(), Some(11));
+    assert_eq!(store.lease(line.clone(), Lane::Suspect, 5).await.unwrap(), Some(1));
+    let older = LineId { line: line.line - 1, ..line.clone() };
+    assert_eq!(store.lease(older, Lane::Standard, 5).await.unwrap(), None);
+    drop(store);
+    let store = open().await;
+    assert!(store.epoch() > epoch, "each start is an epoch of its own");
+    assert_eq!(issued(&store, &line).await, [0, 15, 5]);
+    assert_eq!(store.lease(line, Lane::Standard, 1).await.unwrap(), Some(16));
+}
+
+async fn rooms_change_by_version(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let spec = spec("versions");
+    let Put::Done(first) = store.create(spec.clone(), NOW).await.unwrap() else { panic!() };
+    assert_eq!(store.create(spec.clone(), NOW).await.unwrap(), Put::Conflict { version: 1 });
+    let paused = RoomSpec { is_paused: true, ..spec.clone() };
+    let Put::Done(second) = store.change(paused.clone(), 1).await.unwrap() else { panic!() };
+    assert_eq!((second.version, second.line), (2, first.line), "the line goes on");
+    assert_eq!(store.change(spec, 1).await.unwrap(), Put::Conflict { version: 2 });
+    let unknown = RoomSpec { event: event("nowhere"), ..paused.clone() };
+    assert_eq!(store.change(unknown, 1).await.unwrap(), Put::Missing);
+    drop(store);
+    let status = open().await.status(NOW).await.unwrap();
+    let kept = status.iter().find(|status| status.room.spec.event == paused.event).unwrap();
+    assert_eq!(kept.room, *second);
+}
+
+async fn configuration_counts_once(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let configured = spec("configured");
+    assert!(store.configure(configured.clone(), NOW).await.unwrap().is_some());
+    let changed = RoomSpec { title: "by an operator".into(), ..configured.clone() };
+    store.change(changed, 1).await.unwrap();
+    drop(store);
+    let store = open().await;
+    assert_eq!(store.configure(configured.clone(), NOW).await.unwrap(), None, "operators win");
+    let newer = RoomSpec { title: "by a new file".into(), ..configured.clone() };
+    let room = store.configure(newer, NOW).await.unwrap().unwrap();
+    assert_eq!((room.spec.title.as_str(), room.version), ("by a new file", 3));
+    store.delete(event("configured")).await.unwrap();
+    let again = RoomSpec { title: "by a new file".into(), ..configured };
+    assert_eq!(store.configure(again, NOW).await.unwrap(), None, "deleted stays deleted");
+}
+
+async fn a_re_created_room_has_another_line(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let old = room(&store, "lines").await;
+    store.claim(old.clone(), record(1), NOW).await.unwrap();
+    store.lease(old.clone(), Lane::Standard, 9).await.unwrap();
+    assert!(store.delete(old.event.clone()).await.unwrap());
+    assert!(!store.delete(old.event.clone()).await.unwrap());
+    assert_eq!(store.claim(old.clone(), record(2), NOW).await.unwrap(), Counted::NoLine);
+    let new = room(&store, "lines").await;
+    assert!(new.line > old.line);
+    assert_eq!(issued(&store, &new).await, [0; 3]);
+    assert_eq!(store.claim(new, record(1), NOW).await.unwrap(), Counted::First);
+}
+
+async fn fronts_are_kept_while_they_may_be_followed(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = room(&store, "fronts").await;
+    let epoch = store.epoch();
+    for seq in 1..=3_u64 {
+        let front = front(&line, epoch, seq, NOW.plus_secs(seq * 6));
+        store.put_fronts(vec![front]).await.unwrap();
+    }
+    let again = front(&line, epoch, 3, NOW.plus_secs(60));
+    let refused = store.put_fronts(vec![again]).await;
+    assert!(matches!(refused, Err(StoreError::Superseded { seq: 3, .. })), "{refused:?}");
+    let older = front(&line, epoch - 1, 9, NOW.plus_secs(60));
+    assert!(store.put_fronts(vec![older]).await.is_err(), "another controller is leader");
+    drop(store);
+    let kept = open().await.fronts(line).await.unwrap();
+    let seqs: Vec<u64> = kept.iter().map(|front| front.seq).collect();
+    assert_eq!(seqs, [2, 3], "the first line was over when the third was put");
+}
+
+async fn gaps_are_kept_above_the_front(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = room(&store, "gaps").await;
+    let gap = |first, count| Gap {
+        event: line.event.clone(),
+        line: line.line,
+        lane: Lane::Standard,
+        first,
+        count,
+    };
+    store.give_back(vec![gap(3, 5), gap(50, 10), gap(3, 5)]).await.unwrap();
+    // The front below is at 10.
+    store.put_fronts(vec![front(&line, store.epoch(), 1, NOW)]).await.unwrap();
+    drop(store);
+    assert_eq!(open().await.gaps(line.clone()).await.unwrap(), [gap(50, 10)]);
+}
+
+async fn a_claim_counts_once(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = room(&store, "claims").await;
+    assert_eq!(store.claim(line.clone(), record(1), NOW).await.unwrap(), Counted::First);
+    let other = PassRecord { jti: Id128::from_bytes([99; 16]), ..record(1) };
+    let repeat = store.claim(line.clone(), other.clone(), NOW).await.unwrap();
+    assert_eq!(repeat, Counted::Repeat(record(1)), "the first pass is the pass");
+    drop(store);
+    let store = open().await;
+    let repeat = store.claim(line.clone(), other.clone(), NOW).await.unwrap();
+    assert_eq!(repeat, Counted::Repeat(record(1)), "after a crash as well");
+    assert_eq!(inside(&store, &line).await, 1);
+    let wrong = PassId { sub: other.sub, jti: other.jti };
+    assert!(!store.end(line.clone(), wrong, EndReason::Left, NOW).await.unwrap());
+    assert!(store.end(line.clone(), pass(1), EndReason::Left, NOW).await.unwrap());
+    assert!(!store.end(line.clone(), pass(1), EndReason::Left, NOW).await.unwrap());
+    assert_eq!(inside(&store, &line).await, 0);
+    assert_eq!(store.claim(line.clone(), record(1), NOW).await.unwrap(), Counted::Ended);
+    drop(store);
+    let store = open().await;
+    assert_eq!(store.claim(line.clone(), record(1), NOW).await.unwrap(), Counted::Ended);
+    let revoked = store.revoked(NOW).await.unwrap();
+    assert!(revoked.iter().any(|revoked| revoked.jti == record(1).jti));
+    let later = record(1).exp;
+    assert!(store.revoked(later).await.unwrap().iter().all(|r| r.jti != record(1).jti));
+}
+
+async fn parallel_claims_count_once(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = room(&store, "parallel").await;
+    let mut claims = tokio::task::JoinSet::new();
+    for attempt in 0..100_u8 {
+        let (store, line) = (store.clone(), line.clone());
+        let record = PassRecord { jti: Id128::from_bytes([attempt; 16]), ..record(1) };
+        claims.spawn(async move { store.claim(line, record, NOW).await.unwrap() });
+    }
+    let outcomes = claims.join_all().await;
+    let first = outcomes.iter().filter(|outcome| **outcome == Counted::First).count();
+    assert_eq!(first, 1, "one of a hundred counts");
+    let passes: std::collections::BTreeSet<Id128> = outcomes
+        .iter()
+        .filter_map(|outcome| match outcome {
+            Counted::Repeat(record) => Some(record.jti),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(passes.len(), 1, "and all others get its pass");
+    assert_eq!(inside(&store, &line).await, 1);
+}
+
+async fn passes_slide_up_to_their_maximum(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = room(&store, "renewals").await;
+    store.claim(line.clone(), record(1), NOW).await.unwrap();
+    let to = RenewTo { idle_secs: 600, max_secs: 900, generation: 1 };
+    let renew = async |secs: u64, to: RenewTo| {
+        let now = NOW.plus_secs(secs);
+        let renewed = store.renew(line.clone(), pass(1), to, now).await.unwrap();
+        renewed.map(|record| record.exp.since(NOW).as_secs())
+    };
+    assert_eq!(renew(200, to).await, Some(800));
+    assert_eq!(renew(500, to).await, Some(900), "no further than its maximum");
+    assert_eq!(renew(400, to).await, Some(900), "and never back");
+    assert_eq!(renew(500, RenewTo { generation: 2, ..to }).await, None, "all were revoked");
+    drop(store);
+    let store = open().await;
+    let known = store.known(line.clone(), pass(1).sub, NOW.plus_secs(899)).await.unwrap();
+    assert!(matches!(known.claimed, Some(Claimed::Inside(record)) if record.num == 1));
+    assert_eq!(store.renew(line, pass(1), to, NOW.plus_secs(900)).await.unwrap(), None);
+}
+
+async fn passes_end_by_themselves(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = room(&store, "expiry").await;
+    for visitor in 1..=3 {
+        let exp = NOW.plus_secs(u64::from(visitor) * 100);
+        store.claim(line.clone(), PassRecord { exp, ..record(visitor) }, NOW).await.unwrap();
+    }
+    let inside_at = async |secs| {
+        let status = store.status(NOW.plus_secs(secs)).await.unwrap();
+        status.iter().find(|status| status.room.line == line.line).unwrap().inside
+    };
+    assert_eq!(inside_at(99).await, 3);
+    let to = RenewTo { idle_secs: 600, max_secs: 900, generation: 1 };
+    store.renew(line.clone(), pass(1), to, NOW.plus_secs(99)).await.unwrap();
+    assert_eq!(inside_at(250).await, 2, "the first was renewed, the second has ended");
+    assert_eq!(inside_at(700).await, 0);
+    let again = store.claim(line.clone(), record(2), NOW.plus_secs(701)).await.unwrap();
+    assert_eq!(again, Counted::Ended);
+}
+
+async fn used_places_are_remembered_as_long_as_they_live(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = room(&store, "memory").await;
+    store.claim(line.clone(), record(1), NOW).await.unwrap();
+    let place_exp = record(1).place_exp;
+    store.sweep(place_exp.minus_secs(1)).await.unwrap();
+    let known = store.known(line.clone(), pass(1).sub, place_exp.minus_secs(1)).await.unwrap();
+    assert_eq!(known.claimed, Some(Claimed::Ended));
+    store.sweep(place_exp).await.unwrap();
+    let known = store.known(line, pass(1).sub, place_exp).await.unwrap();
+    assert_eq!(known.claimed, None, "a place that has ended is refused for that");
+}
+
+async fn suspicions_can_be_taken_back(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = room(&store, "suspicions").await;
+    store.claim(line.clone(), record(3), NOW).await.unwrap();
+    let all = (1..=3).map(|visitor| suspicion(&line, visitor)).collect::<Vec<_>>();
+    assert_eq!(store.suspect(all.clone()).await.unwrap(), 3);
+    assert_eq!(store.suspect(all).await.unwrap(), 0, "a repeated sync changes nothing");
+    let why = || Restorer { who: "sam".into(), why: "a regular".into(), at: NOW };
+    let restore = async |visitor| store.restore(line.event.clone(), pass(visitor).sub, why()).await;
+    assert!(matches!(restore(1).await.unwrap(), Restore::Done(_)));
+    assert!(matches!(restore(1).await.unwrap(), Restore::Done(_)), "again: the same answer");
+    assert_eq!(restore(3).await.unwrap(), Restore::AdmittedBefore);
+    assert_eq!(restore(4).await.unwrap(), Restore::Missing);
+    drop(store);
+    let store = open().await;
+    let page = store.suspicions(Some(line.event.clone()), None, 2).await.unwrap();
+    let states: Vec<JudgedState> = page.iter().map(|judged| judged.state).collect();
+    assert_eq!(states, [JudgedState::AdmittedBefore, JudgedState::Moved], "newest first");
+    let rest = store.suspicions(Some(line.event.clone()), Some(page[1].id), 9).await.unwrap();
+    assert_eq!((rest.len(), rest[0].why.as_deref()), (1, Some("a regular")));
+    let flags = async |visitor| {
+        let known = store.known(line.clone(), pass(visitor).sub, NOW).await.unwrap();
+        known.suspicion.map(|flag| flag.is_restored)
+    };
+    assert_eq!((flags(1).await, flags(2).await, flags(3).await), (Some(true), Some(false), None));
+    let restored = store.restored().await.unwrap();
+    let of_line: Vec<u64> =
+        restored.iter().filter(|r| r.event == line.event).map(|r| r.standard_num).collect();
+    assert_eq!(of_line, [1001]);
+}
+
+async fn decisions_are_kept_in_order(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let entry = |reason: &str, of: &str| Entry {
+        at: NOW,
+        event: event(of),
+        kind: EntryKind::Operator,
+        who: Some("ops".into()),
+        old_per_sec: None,
+        new_per_sec: None,
+        binding: None,
+        reason: reason.into(),
+        inputs: None,
+    };
+    let entries = ["a", "b", "c"].map(|reason| entry(reason, "decisions")).to_vec();
+    store.append(entries).await.unwrap();
+    store.append(vec![entry("x", "elsewhere")]).await.unwrap();
+    drop(store);
+    let store = open().await;
+    let read = async |since, limit| {
+        let entries = store.entries(event("decisions"), since, limit).await.unwrap();
+        let reasons: String = entries.iter().map(|entry| entry.entry.reason.as_str()).collect();
+        (reasons, entries.last().map(|entry| entry.id))
+    };
+    let (newest, last) = read(None, 2).await;
+    assert_eq!(newest, "bc");
+    assert_eq!(read(Some(0), 2).await.0, "ab");
+    assert_eq!(read(last, 9).await.0, "");
+}
+
+fn event(name: &str) -> EventId {
+    name.parse().unwrap()
+}
+
+fn spec(name: &str) -> RoomSpec {
+    RoomSpec {
+        event: event(name),
+        title: name.to_owned(),
+        mode: admission_api::RoomMode::Auto,
+        guard: Guard { hosts: vec![], paths: vec!["/".into()], bypass: vec![] },
+        opens_at: None,
+        is_paused: false,
+        pace: admission_api::PaceLimits::default(),
+        lanes: admission_api::LaneWeights::default(),
+        passes: admission_api::PassRules::default(),
+        forward: admission_api::Forward::default(),
+        message: None,
+    }
+}
+
+pub(super) async fn room(store: &Store, name: &str) -> LineId {
+    match store.create(spec(name), NOW).await.unwrap() {
+        Put::Done(room) => LineId { event: room.spec.event, line: room.line },
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) fn record(visitor: u8) -> PassRecord {
+    PassRecord {
+        sub: Id128::from_bytes([visitor; 16]),
+        jti: Id128::from_bytes([visitor + 100; 16]),
+        lane: Lane::Standard,
+        num: u64::from(visitor),
+        risk: Risk::Medium,
+        generation: 1,
+        first_at: NOW,
+        renewed_at: NOW,
+        exp: NOW.plus_secs(600),
+        place_exp: NOW.plus_secs(3600),
+    }
+}
+
+fn pass(visitor: u8) -> PassId {
+    PassId { sub: record(visitor).sub, jti: record(visitor).jti }
+}
+
+fn suspicion(line: &LineId, visitor: u8) -> Suspicion {
+    Suspicion {
+        event: line.event.clone(),
+        line: line.line,
+        sub: pass(visitor).sub,
+        edge: "edge-1".parse().unwrap(),
+        at: NOW,
+        score: 5,
+        reasons: vec![Reason { code: "ua_library".into(), detail: "curl".into(), points: 60 }],
+        standard_num: 1000 + u64::from(visitor),
+        suspect_num: u64::from(visitor),
+        network: "203.0.113.0/24".into(),
+        country: None,
+        asn: None,
+        user_agent: "curl".into(),
+    }
+}
+
+/// A front that stands at 10 in the standard lane and starts at `t0`.
+fn front(line: &LineId, epoch: u64, seq: u64, t0: Timestamp) -> Front {
+    let entry = |lane| LaneFront { lane, f0: 10, pace_milli: 0, limit: 10, issued: 50 };
+    Front {
+        iss: "controller-1".parse().unwrap(),
+        aud: line.event.clone(),
+        iat: t0,
+        exp: t0.plus_secs(60),
+        line: line.line,
+        epoch,
+        seq,
+        phase: Phase::Open,
+        opens_at: None,
+        t0,
+        until: t0.plus_secs(10),
+        lanes: vec![entry(Lane::Standard)],
+        reason: String::new(),
+        draw: None,
+        stock: None,
+        poll: PollHint { near_secs: 1, far_secs: 15 },
+        message: None,
+    }
+}
+
+async fn issued(store: &Store, line: &LineId) -> [u64; 3] {
+    let status = store.status(NOW).await.unwrap();
+    status.iter().find(|status| status.room.line == line.line).unwrap().issued
+}
+
+async fn inside(store: &Store, line: &LineId) -> u64 {
+    let status = store.status(NOW).await.unwrap();
+    status.iter().find(|status| status.room.line == line.line).unwrap().inside
+}

@@ -232,7 +232,7 @@ fn slug(text: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
-/// `2026-07-19` and `15:00 UTC-4`: the moment, and how people there would say it.
+/// `2026-07-19` and `15:00 UTC-4`: the moment, and the same as RFC 3339 with its offset.
 fn kick_off(date: &str, time: &str) -> Option<(Timestamp, String)> {
     let (clock, zone) = time.split_once(' ')?;
     let hours: i8 = zone.strip_prefix("UTC")?.parse().ok()?;
@@ -240,8 +240,8 @@ fn kick_off(date: &str, time: &str) -> Option<(Timestamp, String)> {
     let offset = Offset::from_hours(hours).ok()?;
     let at: Instant = offset.to_timestamp(local).ok()?;
     let millis = u64::try_from(at.as_millisecond()).ok()?;
-    let said = format!("{} ({zone})", local.strftime("%A, %-d %B %Y, %H:%M"));
-    Some((Timestamp::from_millis(millis), said))
+    let local = format!("{date}T{clock}:00{}{:02}:00", if hours < 0 { '-' } else { '+' }, hours.abs());
+    Some((Timestamp::from_millis(millis), local))
 }
 
 #[cfg(test)]
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(last.stadium.capacity, 82_500);
         assert_eq!(last.status, Status::OnSale);
         assert_eq!(last.starts_at, Timestamp::from_secs(1_784_487_600)); // 19:00 UTC
-        assert_eq!(last.starts_at_local, "Sunday, 19 July 2026, 15:00 (UTC-4)");
+        assert_eq!(last.starts_at_local, "2026-07-19T15:00:00-04:00");
         assert_eq!(events.iter().filter(|event| event.status == Status::OnSale).count(), 1);
     }
 

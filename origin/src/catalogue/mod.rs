@@ -53,7 +53,7 @@ pub struct Event {
     pub stage: String,
     /// Kick-off.
     pub starts_at: Timestamp,
-    /// Kick-off as people there would say it.
+    /// Kick-off by the clocks there, RFC 3339 with offset.
     pub starts_at_local: String,
     /// Where.
     pub stadium: Stadium,
@@ -67,9 +67,8 @@ impl Event {
     /// One sentence about it.
     #[must_use]
     pub fn description(&self) -> String {
-        let Self { title, stage, stadium, starts_at_local, .. } = self;
-        let Stadium { name, city, .. } = stadium;
-        format!("{stage} of the 2026 World Cup: {title}, at {name}, {city}. {starts_at_local}.")
+        let Self { title, stage, stadium: Stadium { name, city, .. }, .. } = self;
+        format!("2026 World Cup, {stage}: {title} at {name}, {city}.")
     }
 }
 

@@ -85,7 +85,7 @@ mod tests {
         //    row of 21 with the middle at 10     quantity  first
         check(".....................",                   2,  Some(9));
         check(".........xxx.........",                   2,  Some(7));
-        check(".........xxx..xxxxxxx",                   2,  Some(12));
+        check(".........xx..xxxxxxxx",                   2,  Some(11));
         check("xxxxxxx...xxxxxxxxxxx",                   2,  Some(8)); // somebody is left alone either way
         check("xx..xxx...xxxxxxxxxxx",                   2,  Some(2)); // so rather further away
         check("xxxxxxx...xxxxxxxxxxx",                   3,  Some(7));

@@ -1,0 +1,557 @@
+//! Moves the fronts: twice a second, for each room, look, decide, make durable, sign, publish.
+//!
+//! What is published is an immutable snapshot that requests read without a lock. A front gets into
+//! it only after the store has made it durable, so a crash never takes a published front back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use admission_api::{Gap, Restored, Revoked, Room, RoomMode, Stock};
+use keys::{EventId, Front, Keyring, Lane, Owner, Phase, PollHint, Sealed, StockBand, Timestamp};
+
+use crate::claims::RoomFacts;
+use crate::front::{self, Called, Drive, FrontState};
+use crate::metrics::Metrics;
+use crate::pace::{self, Binding, Decision, Inputs, Left, Signals};
+use crate::signals::Heard;
+use crate::store::{Entry, EntryKind, LineId, RoomStatus, Store, StoreError};
+
+/// How often fronts are computed.
+pub const CONTROL_PERIOD: Duration = Duration::from_millis(500);
+/// A front that stands is published again after this long, so that its line does not run out.
+const STANDING_PERIOD: Duration = Duration::from_secs(2);
+/// A front may be shown for this long, though its line in time ends much sooner.
+const FRONT_SECS: u64 = 60;
+/// A change of the pace by less than this share is no decision of its own.
+const DECISION_SHARE: f64 = 0.05;
+/// How often what is of no use any more is deleted.
+const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+/// Shortest and longest distance between two fetches of the front by a page.
+const POLL: PollHint = PollHint { near_secs: 2, far_secs: 15 };
+
+/// Everything requests need to know, as of one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// By event.
+    pub rooms: BTreeMap<EventId, Arc<RoomView>>,
+    /// Passes that ended before their time.
+    pub revoked: Vec<Revoked>,
+    /// Judgements taken back.
+    pub restored: Vec<Restored>,
+}
+
+/// One room in a [`Snapshot`].
+#[derive(Debug)]
+pub struct RoomView {
+    /// What the operator wrote.
+    pub room: Room,
+    /// Every front that was signed and may still be followed, the newest last.
+    pub signed: Vec<Front>,
+    /// The newest as text; `None` until a key could sign one.
+    pub sealed: Option<Sealed<Front>>,
+    /// What the room is doing.
+    pub phase: Phase,
+    /// The last decision.
+    pub decision: Decision,
+    /// What the control law allows, also while the front stands.
+    pub law_per_sec: f64,
+    /// When the pace last changed.
+    pub changed_at: Timestamp,
+    /// Waiting visitors, by [`Lane::index`].
+    pub waiting: [u64; 3],
+    /// Passes that have not ended.
+    pub inside: u64,
+    /// Called and not come.
+    pub called: u64,
+    /// Stock as last heard.
+    pub stock: Option<Stock>,
+}
+
+impl RoomView {
+    /// The newest front.
+    #[must_use]
+    pub fn front(&self) -> Option<&Front> {
+        self.signed.last()
+    }
+
+    /// The line's id.
+    #[must_use]
+    pub fn line(&self) -> LineId {
+        LineId { event: self.room.spec.event.clone(), line: self.room.line }
+    }
+
+    /// What a claim is judged by.
+    #[must_use]
+    pub fn facts(&self) -> RoomFacts<'_> {
+        let is_off = self.room.spec.mode == RoomMode::Off;
+        RoomFacts { phase: self.phase, is_off, signed: &self.signed }
+    }
+}
+
+/// What requests have brought since the last control period.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    /// Numbers given back.
+    pub gaps: Vec<Gap>,
+    /// Claims that counted, by event.
+    pub came: BTreeMap<EventId, u64>,
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The running state of all rooms; owned by whoever ticks.
+#[derive(Debug)]
+pub struct Control {
+    name: Owner,
+    rooms: BTreeMap<EventId, Runtime>,
+    /// Counts publications in this epoch.
+    seq: u64,
+    swept_at: Timestamp,
+}
+
+#[derive(Debug)]
+struct Runtime {
+    line: u64,
+    front: FrontState,
+    pace: pace::State,
+    called: Called,
+    signed: Vec<Front>,
+    sealed: Option<Sealed<Front>>,
+    decision: Option<Decision>,
+    /// The published pace that the log of decisions last told.
+    told: Option<(f64, Binding)>,
+    changed_at: Timestamp,
+}
+
+/// What one period has computed for a room, not yet durable.
+struct Planned {
+    front: FrontState,
+    pace: pace::State,
+    decision: Decision,
+    called: u64,
+    claims: Front,
+}
+
+impl Control {
+    /// Nothing yet; the first tick reads the rooms from the store.
+    #[must_use]
+    pub fn new(name: Owner) -> Self {
+        Self { name, rooms: BTreeMap::new(), seq: 0, swept_at: Timestamp::default() }
+    }
+
+    /// One control period. Returns what is to be published.
+    ///
+    /// # Errors
+    /// If the store fails: then nothing is published, and what was published before goes on to
+    /// hold until its time is over.
+    pub async fn tick(
+        &mut self,
+        store: &Store,
+        keyring: &Keyring,
+        heard: &HeardNow,
+        inbox: Inbox,
+        metrics: &Metrics,
+        now: Timestamp,
+    ) -> Result<Snapshot, ControlError> {
+        for gap in inbox.gaps {
+            if let Some(runtime) = self.rooms.get_mut(&gap.event).filter(|r| r.line == gap.line) {
+                let passed = runtime.front.give_back(gap.lane, gap.first, gap.count);
+                runtime.called.were_gaps(passed);
+            }
+        }
+        for (event, count) in inbox.came {
+            if let Some(runtime) = self.rooms.get_mut(&event) {
+                runtime.called.came(count);
+            }
+        }
+        if now.since(self.swept_at) >= SWEEP_PERIOD {
+            store.sweep(now).await?;
+            self.swept_at = now;
+        }
+        let rooms = store.status(now).await?;
+        self.meet(store, &rooms, metrics, now).await?;
+
+        let mut planned = Vec::new();
+        let mut durable = Vec::new();
+        for status in &rooms {
+            let event = &status.room.spec.event;
+            let Some(runtime) = self.rooms.get_mut(event) else { continue };
+            self.seq += 1;
+            let stamp = Stamp { iss: &self.name, epoch: store.epoch(), seq: self.seq };
+            let plan = runtime.plan(status, heard, &stamp, now);
+            if runtime.is_due(&plan.claims, now) {
+                durable.push(plan.claims.clone());
+            }
+            planned.push((status, plan));
+        }
+        let entries = self.entries(&planned, metrics, now);
+        let (put, appended) = tokio::join!(store.put_fronts(durable), async {
+            if entries.is_empty() { Ok(()) } else { store.append(entries).await }
+        });
+        put.and(appended)?;
+        let mut snapshot = Snapshot {
+            rooms: BTreeMap::new(),
+            revoked: store.revoked(now).await?,
+            restored: store.restored().await?,
+        };
+        for (status, plan) in planned {
+            let event = status.room.spec.event.clone();
+            let Some(runtime) = self.rooms.get_mut(&event) else { continue };
+            runtime.accept(plan, keyring, metrics, now);
+            if let Some(view) = runtime.view(status, heard, now) {
+                measure(&view, metrics);
+                snapshot.rooms.insert(event, Arc::new(view));
+            }
+        }
+        heard.measure(metrics);
+        Ok(snapshot)
+    }
+
+    /// Begins with rooms that are new here and forgets those that are gone.
+    async fn meet(
+        &mut self,
+        store: &Store,
+        rooms: &[RoomStatus],
+        metrics: &Metrics,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.rooms.retain(|event, runtime| {
+            let is_here = rooms
+                .iter()
+                .any(|status| status.room.spec.event == *event && status.room.line == runtime.line);
+            if !is_here {
+                metrics.forget(event.as_str());
+            }
+            is_here
+        });
+        for status in rooms {
+            let spec = &status.room.spec;
+            if self.rooms.contains_key(&spec.event) {
+                continue;
+            }
+            let line = LineId { event: spec.event.clone(), line: status.room.line };
+            let signed = store.fronts(line.clone()).await?;
+            let mut front = FrontState::resumed(signed.last(), status.issued, now);
+            for gap in store.gaps(line).await? {
+                front.give_back(gap.lane, gap.first, gap.count);
+            }
+            let granted: u64 = signed
+                .last()
+                .map_or(0, |front| front.lanes.iter().map(|lane| lane.pace_milli).sum());
+            #[allow(clippy::cast_precision_loss)] // a pace in thousandths, far below 2^52
+            let granted = granted as f64 / 1000.0;
+            let per_sec = if granted > 0.0 { granted } else { spec.pace.per_sec_start };
+            let runtime = Runtime {
+                line: status.room.line,
+                front,
+                pace: pace::State::starting(per_sec, now),
+                called: Called::default(),
+                signed,
+                sealed: None,
+                decision: None,
+                told: None,
+                changed_at: now,
+            };
+            self.rooms.insert(spec.event.clone(), runtime);
+        }
+        Ok(())
+    }
+
+    /// What the log of decisions is to tell of this period.
+    fn entries(
+        &mut self,
+        planned: &[(&RoomStatus, Planned)],
+        metrics: &Metrics,
+        now: Timestamp,
+    ) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for (status, plan) in planned {
+            let event = &status.room.spec.event;
+            let Some(runtime) = self.rooms.get_mut(event) else { continue };
+            let Decision { pace_per_sec, binding, reason, inputs, .. } = &plan.decision;
+            let is_told = runtime.told.is_some_and(|(told, by)| {
+                by == *binding && (pace_per_sec - told).abs() <= told * DECISION_SHARE
+            });
+            if is_told {
+                continue;
+            }
+            entries.push(Entry {
+                at: now,
+                event: event.clone(),
+                kind: EntryKind::Pace,
+                who: None,
+                old_per_sec: runtime.told.map(|(told, _)| told),
+                new_per_sec: Some(*pace_per_sec),
+                binding: Some(*binding),
+                reason: reason.clone(),
+                inputs: Some(*inputs),
+            });
+            if runtime.told.is_none_or(|(told, _)| told != *pace_per_sec) {
+                runtime.changed_at = now;
+            }
+            runtime.told = Some((*pace_per_sec, *binding));
+            metrics.decisions_total.with_label_values(&[binding.label()]).inc();
+        }
+        entries
+    }
+}
+
+/// What was heard of the origin, as of one control period.
+#[derive(Debug, Default)]
+pub struct HeardNow {
+    signals: Signals,
+    stock: Vec<Stock>,
+}
+
+impl HeardNow {
+    /// Takes it from what was gathered.
+    #[must_use]
+    pub fn of(heard: &Heard, now: Timestamp) -> Self {
+        let signals = Signals {
+            origin: heard.origin(now),
+            is_origin_asked: heard.is_origin_asked(),
+            edges: heard.edges(now),
+            ..Signals::default()
+        };
+        let stock = heard.report().map(|report| report.stock.clone()).unwrap_or_default();
+        Self { signals, stock }
+    }
+
+    /// Seats do not come back by silence: the last stock counts, however old.
+    fn stock(&self, event: &EventId) -> Option<&Stock> {
+        self.stock.iter().find(|stock| stock.event == *event && stock.capacity > 0)
+    }
+
+    fn measure(&self, metrics: &Metrics) {
+        for (signal, source) in [("origin", self.signals.origin), ("edges", self.signals.edges)] {
+            if let Some(source) = source {
+                let age = metrics.signal_age_seconds.with_label_values(&[signal]);
+                age.set(source.age.as_secs_f64());
+            }
+        }
+    }
+}
+
+/// Who publishes.
+struct Stamp<'a> {
+    iss: &'a Owner,
+    epoch: u64,
+    seq: u64,
+}
+
+impl Runtime {
+    fn plan(
+        &mut self,
+        status: &RoomStatus,
+        heard: &HeardNow,
+        stamp: &Stamp<'_>,
+        now: Timestamp,
+    ) -> Planned {
+        let spec = &status.room.spec;
+        let stock = heard.stock(&spec.event);
+        let phase = phase(&status.room, stock, now);
+        let signals = Signals {
+            waiting: self.front.waiting(),
+            inside: status.inside,
+            called: self.called.expected(now),
+            left: stock.map(left),
+            ..heard.signals
+        };
+        let is_off = spec.mode == RoomMode::Off;
+        let (pace, decision) = match phase {
+            Phase::Open if is_off => {
+                let reason = "everybody is let in: the room's mode is off".to_owned();
+                let pace = spec.pace.per_sec_max;
+                (self.idle(now), fixed(pace, Binding::Off, reason, &signals))
+            }
+            Phase::Open => pace::step(&self.pace, &signals, &spec.pace, now),
+            Phase::Scheduled => {
+                let reason = "standing: the sale has not opened".to_owned();
+                (self.idle(now), fixed(0.0, Binding::Scheduled, reason, &signals))
+            }
+            Phase::Paused => {
+                let reason = "standing: paused by the operator".to_owned();
+                (self.idle(now), fixed(0.0, Binding::Paused, reason, &signals))
+            }
+            Phase::SoldOut | Phase::Closed => {
+                let reason = "sold out: nothing is left and nothing can come back".to_owned();
+                (self.idle(now), fixed(0.0, Binding::SoldOut, reason, &signals))
+            }
+        };
+        // Numbers opened ahead of anybody count as called, but they never block those who wait.
+        let ahead = self.front.open_ahead();
+        let least = |headroom: u64| if signals.waiting > 0 { headroom.min(1) } else { 0 };
+        let headroom = decision
+            .headroom
+            .map(|headroom| headroom.saturating_sub(ahead).max(least(headroom)));
+        let drive = Drive {
+            pace_per_sec: decision.pace_per_sec,
+            weights: spec.lanes,
+            headroom,
+            issued: status.issued,
+            is_off: is_off && phase == Phase::Open,
+        };
+        let front::Advance { state, called } = front::advance(&self.front, &drive, now);
+        let claims = Front {
+            iss: stamp.iss.clone(),
+            aud: spec.event.clone(),
+            iat: now.floor_to_secs(),
+            exp: now.plus_secs(FRONT_SECS).floor_to_secs(),
+            line: status.room.line,
+            epoch: stamp.epoch,
+            seq: stamp.seq,
+            phase,
+            opens_at: spec.opens_at,
+            t0: state.t0,
+            until: state.until,
+            lanes: Lane::ALL.map(|lane| state.lanes[lane.index()].published(lane)).to_vec(),
+            reason: decision.reason.clone(),
+            draw: None,
+            stock: stock.map(band),
+            poll: POLL,
+            message: spec.message.clone(),
+        };
+        Planned { front: state, pace, decision, called, claims }
+    }
+
+    /// The law does not run; its pace is kept for when it does.
+    fn idle(&self, now: Timestamp) -> pace::State {
+        pace::State { stepped_at: now, ..self.pace }
+    }
+
+    /// Whether the new front says anything new, or the old one is about to run out. Without a
+    /// signature the old one is as good as none.
+    fn is_due(&self, next: &Front, now: Timestamp) -> bool {
+        let (Some(last), Some(_)) = (self.signed.last(), &self.sealed) else { return true };
+        let same = Front {
+            iat: last.iat,
+            exp: last.exp,
+            seq: last.seq,
+            t0: last.t0,
+            until: last.until,
+            ..next.clone()
+        };
+        same != *last || now.since(last.t0) >= STANDING_PERIOD
+    }
+
+    /// Takes over what has become durable.
+    fn accept(&mut self, plan: Planned, keyring: &Keyring, metrics: &Metrics, now: Timestamp) {
+        if plan.decision.is_over_target {
+            let event = plan.claims.aud.as_str();
+            let secs = now.since(self.pace.stepped_at).as_secs_f64();
+            metrics.over_target_seconds_total.with_label_values(&[event]).inc_by(secs);
+        }
+        let is_due = self.is_due(&plan.claims, now);
+        self.pace = plan.pace;
+        self.decision = Some(plan.decision);
+        if !is_due {
+            return;
+        }
+        self.front = plan.front;
+        self.called.add(plan.called, now);
+        match keyring.seal(&plan.claims, now) {
+            Ok(sealed) => {
+                self.sealed = Some(sealed);
+                self.signed.retain(|front| front.until > now);
+                self.signed.push(plan.claims);
+            }
+            Err(error) => {
+                metrics.publish_failures_total.with_label_values(&["keyring"]).inc();
+                if self.sealed.take().is_some() || self.signed.is_empty() {
+                    tracing::error!(
+                        event = plan.claims.aud.as_str(),
+                        error = &error as &dyn std::error::Error,
+                        "control: a front could not be signed"
+                    );
+                }
+                // Kept unsigned, so that claims under older fronts are judged as before.
+                if self.signed.is_empty() {
+                    self.signed.push(plan.claims);
+                }
+            }
+        }
+    }
+
+    fn view(&mut self, status: &RoomStatus, heard: &HeardNow, now: Timestamp) -> Option<RoomView> {
+        let stock = heard.stock(&status.room.spec.event).cloned();
+        Some(RoomView {
+            phase: phase(&status.room, stock.as_ref(), now),
+            room: status.room.clone(),
+            signed: self.signed.clone(),
+            sealed: self.sealed.clone(),
+            decision: self.decision.clone()?,
+            law_per_sec: self.pace.per_sec,
+            changed_at: self.changed_at,
+            waiting: std::array::from_fn(|lane| self.front.lanes[lane].waiting()),
+            inside: status.inside,
+            called: self.called.expected(now),
+            stock,
+        })
+    }
+}
+
+/// What the room is doing at `now`.
+fn phase(room: &Room, stock: Option<&Stock>, now: Timestamp) -> Phase {
+    let spec = &room.spec;
+    let is_gone = stock.is_some_and(|stock| stock.free + stock.held + stock.paying == 0);
+    if is_gone {
+        Phase::SoldOut
+    } else if spec.mode == RoomMode::Off {
+        Phase::Open
+    } else if spec.opens_at.is_some_and(|opens_at| now < opens_at) {
+        Phase::Scheduled
+    } else if spec.is_paused {
+        Phase::Paused
+    } else {
+        Phase::Open
+    }
+}
+
+fn left(stock: &Stock) -> Left {
+    Left { free: stock.free, in_hands: stock.held + stock.paying }
+}
+
+/// How much is left, as visitors may know it.
+pub(crate) fn band(stock: &Stock) -> StockBand {
+    if stock.free > stock.capacity / 5 {
+        StockBand::Plenty
+    } else if stock.free > 0 {
+        StockBand::Few
+    } else if stock.held + stock.paying > 0 {
+        StockBand::InHolds
+    } else {
+        StockBand::None
+    }
+}
+
+/// A decision that the law has no part in.
+fn fixed(pace_per_sec: f64, binding: Binding, reason: String, signals: &Signals) -> Decision {
+    let Signals { waiting, inside, called, .. } = *signals;
+    let inputs = Inputs { inside, called, waiting, ..Inputs::default() };
+    Decision { pace_per_sec, headroom: None, binding, reason, is_over_target: false, inputs }
+}
+
+fn measure(view: &RoomView, metrics: &Metrics) {
+    let event = view.room.spec.event.as_str();
+    metrics.pace_per_second.with_label_values(&[event]).set(view.decision.pace_per_sec);
+    metrics.inside.with_label_values(&[event]).set(int(view.inside));
+    metrics.called.with_label_values(&[event]).set(int(view.called));
+    for entry in view.front().map(|front| front.lanes.as_slice()).unwrap_or_default() {
+        let labels = [event, entry.lane.label()];
+        metrics.front.with_label_values(&labels).set(int(entry.f0));
+        metrics.issued.with_label_values(&labels).set(int(entry.issued));
+        let waiting = view.waiting[entry.lane.index()];
+        metrics.waiting.with_label_values(&labels).set(int(waiting));
+    }
+}
+
+fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

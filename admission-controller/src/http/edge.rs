@@ -1,0 +1,224 @@
+//! Answers edges: numbers, claims, renewals, ends, and what is new once a second.
+
+use std::sync::Arc;
+
+use admission_api::{
+    Claim, ClaimOutcome, EndRequest, Gap, Lease, LeaseRequest, Renewal, RenewalOutcome, Sync,
+    SyncReply,
+};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use keys::{Id128, Phase, Refusal as Refused, Timestamp};
+
+use super::{Body, Refusal, fresh};
+use crate::app::{App, lock};
+use crate::claims::{self, PassRecord, Verdict};
+use crate::store::{Counted, PassId, RenewTo};
+
+/// Most numbers in one lease: 250 ms of 200 000 joins a second.
+const LEASE_COUNT_MAX: u64 = 50_000;
+/// How long leased numbers may be handed out. It bounds how far two joins can be swapped, and
+/// leaves a slow answer time to arrive.
+const LEASE_VALID_MS: u64 = 500;
+
+pub(super) async fn lease(
+    State(app): State<Arc<App>>,
+    Body(request): Body<LeaseRequest>,
+) -> Result<Response, Refusal> {
+    let snapshot = app.snapshot.load();
+    let Some(view) = snapshot.rooms.get(&request.event) else {
+        return Err(Refusal::unknown_room(request.event.as_str()));
+    };
+    if request.count == 0 {
+        return Err(Refusal::new(422, "no-count", "a lease is of at least one number"));
+    }
+    match view.phase {
+        Phase::SoldOut | Phase::Closed => {
+            return Err(Refusal::new(409, "room-shut", "nobody joins this line any more"));
+        }
+        Phase::Scheduled | Phase::Open | Phase::Paused => {}
+    }
+    let request = LeaseRequest { count: request.count.min(LEASE_COUNT_MAX), ..request };
+    let line = view.line();
+    let generation = line.line;
+    let Some(first) = app.store.lease(line, request.lane, request.count).await? else {
+        return Err(Refusal::unknown_room(request.event.as_str()));
+    };
+    lock(&app.leases).add(&request, generation, first, Timestamp::now());
+    app.metrics.leases_total.with_label_values(&[request.lane.label()]).inc();
+    let count = request.count;
+    Ok(fresh(Lease { line: generation, first, count, valid_ms: LEASE_VALID_MS }))
+}
+
+pub(super) async fn sync(
+    State(app): State<Arc<App>>,
+    Body(sync): Body<Sync>,
+) -> Result<Response, Refusal> {
+    let now = Timestamp::now();
+    if !lock(&app.heard).is_repeated(&sync) {
+        let gaps: Vec<Gap> = {
+            let leases = lock(&app.leases);
+            sync.gaps.iter().filter(|gap| leases.covers(&sync.edge, gap)).cloned().collect()
+        };
+        if gaps.len() < sync.gaps.len() {
+            let dropped = sync.gaps.len() - gaps.len();
+            tracing::debug!(edge = sync.edge.as_str(), dropped, "sync: gaps of no known lease");
+        }
+        if !gaps.is_empty() {
+            app.store.give_back(gaps.clone()).await?;
+        }
+        for suspicion in &sync.suspicions {
+            if app.snapshot.load().rooms.contains_key(&suspicion.event) {
+                let event = suspicion.event.as_str();
+                app.metrics.suspicions_total.with_label_values(&[event]).inc();
+            }
+        }
+        if !sync.suspicions.is_empty() {
+            app.store.suspect(sync.suspicions.clone()).await?;
+        }
+        // From here on nothing fails: what was taken in is noted as taken in.
+        app.take_back(&gaps);
+        let snapshot = app.snapshot.load();
+        let known = sync.rooms.iter().filter(|room| snapshot.rooms.contains_key(&room.event));
+        for room in known {
+            let event = room.event.as_str();
+            app.metrics.joined_total.with_label_values(&[event]).inc_by(room.joined_total);
+            app.metrics.bypassed_total.with_label_values(&[event]).inc_by(room.bypassed_total);
+            let mut traffic = lock(&app.traffic);
+            let traffic = traffic.entry(room.event.clone()).or_default();
+            traffic.joined_total = traffic.joined_total.saturating_add(room.joined_total);
+            traffic.bypassed_total = traffic.bypassed_total.saturating_add(room.bypassed_total);
+        }
+        lock(&app.heard).synced(&sync, now);
+    }
+    let snapshot = app.snapshot.load();
+    Ok(fresh(SyncReply {
+        rooms: snapshot.rooms.values().map(|view| view.room.clone()).collect(),
+        fronts: snapshot.rooms.values().filter_map(|view| view.sealed.clone()).collect(),
+        revoked: snapshot.revoked.clone(),
+        restored: snapshot.restored.clone(),
+    }))
+}
+
+pub(super) async fn claim(
+    State(app): State<Arc<App>>,
+    Body(claim): Body<Claim>,
+) -> Result<Response, Refusal> {
+    let outcome = judge(&app, &claim).await?;
+    let label = match &outcome {
+        ClaimOutcome::Admitted { is_first: true, .. } => "admitted",
+        ClaimOutcome::Admitted { is_first: false, .. } => "repeated",
+        ClaimOutcome::NotYet { .. } => "not_yet",
+        ClaimOutcome::Moved { .. } => "moved",
+        ClaimOutcome::Used => "used",
+        ClaimOutcome::Refused { .. } => "refused",
+        ClaimOutcome::Shut => "shut",
+    };
+    app.metrics.claims_total.with_label_values(&[label]).inc();
+    Ok(fresh(outcome))
+}
+
+async fn judge(app: &App, claim: &Claim) -> Result<ClaimOutcome, Refusal> {
+    let now = Timestamp::now();
+    let opened = app.keyring.load().open_for_any_event(&claim.place, now);
+    let place = match opened {
+        Ok(place) => place,
+        Err(refused) => return Ok(ClaimOutcome::Refused { code: refused.label().to_owned() }),
+    };
+    let older = || ClaimOutcome::Refused { code: "line".to_owned() };
+    let snapshot = app.snapshot.load();
+    let Some(view) = snapshot.rooms.get(&place.aud).filter(|view| view.room.line == place.line)
+    else {
+        return Ok(older());
+    };
+    let known = app.store.known(view.line(), place.sub, now).await?;
+    let (record, is_first) = match claims::judge(&place, &known, &view.facts(), now) {
+        Verdict::Used => return Ok(ClaimOutcome::Used),
+        Verdict::Shut => return Ok(ClaimOutcome::Shut),
+        Verdict::NotYet { front } => return Ok(ClaimOutcome::NotYet { front }),
+        Verdict::Moved { suspect_num } => return Ok(ClaimOutcome::Moved { suspect_num }),
+        Verdict::Repeat(record) => (record, false),
+        Verdict::Enter { lane, num } => {
+            let rules = view.room.spec.passes;
+            let record = PassRecord {
+                sub: place.sub,
+                jti: Id128::random(),
+                lane,
+                num,
+                risk: claims::risk(lane, claim.score),
+                generation: view.room.pass_generation,
+                first_at: now,
+                renewed_at: now,
+                exp: now.plus_secs(rules.idle_secs.min(rules.max_secs)).floor_to_secs(),
+                place_exp: place.exp,
+            };
+            match app.store.claim(view.line(), record.clone(), now).await? {
+                Counted::First => {
+                    app.came(&place.aud);
+                    (record, true)
+                }
+                Counted::Repeat(record) => (record, false),
+                Counted::Ended => return Ok(ClaimOutcome::Used),
+                Counted::NoLine => return Ok(older()),
+            }
+        }
+    };
+    let pass = record.claims(app.name.clone(), place.aud.clone());
+    let pass = app.keyring.load().seal(&pass, now)?;
+    Ok(ClaimOutcome::Admitted { pass, is_first })
+}
+
+pub(super) async fn renew(
+    State(app): State<Arc<App>>,
+    Body(renewal): Body<Renewal>,
+) -> Result<Response, Refusal> {
+    let now = Timestamp::now();
+    let opened = app.keyring.load().open_for_any_event(&renewal.pass, now);
+    let snapshot = app.snapshot.load();
+    let ended = || {
+        app.metrics.renewals_total.with_label_values(&["ended"]).inc();
+        fresh(RenewalOutcome::Ended)
+    };
+    let Ok(pass) = opened else { return Ok(ended()) };
+    let Some(view) = snapshot.rooms.get(&pass.aud) else { return Ok(ended()) };
+    let rules = view.room.spec.passes;
+    let to = RenewTo {
+        idle_secs: rules.idle_secs,
+        max_secs: rules.max_secs,
+        generation: view.room.pass_generation,
+    };
+    let id = PassId { sub: pass.sub, jti: pass.jti };
+    let Some(record) = app.store.renew(view.line(), id, to, now).await? else {
+        return Ok(ended());
+    };
+    let pass = record.claims(app.name.clone(), pass.aud.clone());
+    let pass = app.keyring.load().seal(&pass, now)?;
+    app.metrics.renewals_total.with_label_values(&["renewed"]).inc();
+    Ok(fresh(RenewalOutcome::Renewed { pass }))
+}
+
+/// `204` whether it ended now or before: the wish is fulfilled either way.
+pub(super) async fn end(
+    State(app): State<Arc<App>>,
+    Body(request): Body<EndRequest>,
+) -> Result<Response, Refusal> {
+    let now = Timestamp::now();
+    let opened = app.keyring.load().open_for_any_event(&request.pass, now);
+    let pass = match opened {
+        Ok(pass) => pass,
+        Err(Refused::Ended { .. }) => return Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(refused) => {
+            let refusal = Refusal::new(422, "pass-refused", "this is no pass of ours");
+            return Err(refusal.with("reason", refused.label()));
+        }
+    };
+    let snapshot = app.snapshot.load();
+    if let Some(view) = snapshot.rooms.get(&pass.aud) {
+        let id = PassId { sub: pass.sub, jti: pass.jti };
+        if app.store.end(view.line(), id, request.reason, now).await? {
+            app.metrics.ends_total.with_label_values(&[request.reason.label()]).inc();
+        }
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,181 @@
+//! Starts a controller and stops it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use keys::{KeyFileError, Keyring, Timestamp};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::app::{App, Leases, Trouble, told_to_stop};
+use crate::config::{ConfigError, ControllerConfig};
+use crate::control::{Control, ControlError, Inbox, Snapshot};
+use crate::metrics::Metrics;
+use crate::signals::{self, Heard};
+use crate::store::{EntryKind, Store, StoreError};
+use crate::http;
+
+/// After being told to stop, requests under way have this long to finish.
+const STOP_WITHIN: Duration = Duration::from_millis(800);
+
+/// What a controller is given by whoever starts it.
+#[derive(Debug)]
+pub struct ControllerParts {
+    /// Already bound, so that the address is known before anything starts.
+    pub listener: std::net::TcpListener,
+    /// Becomes `true` when the controller is to stop.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Why a controller did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration does not fit.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The key file cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The store cannot be opened.
+    #[error("store in {directory} cannot be used")]
+    Store {
+        /// Where it was looked for.
+        directory: std::path::PathBuf,
+        /// The cause.
+        source: StoreError,
+    },
+    /// Nothing could be published.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The listener has no address.
+    #[error("listener has no address")]
+    Listener(#[from] std::io::Error),
+    /// The client that asks the origin cannot be made.
+    #[error("HTTP client cannot be made")]
+    Client(#[from] reqwest::Error),
+    /// Two metrics have one name.
+    #[error("metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running controller.
+#[derive(Debug)]
+pub struct Controller {
+    addr: SocketAddr,
+    tasks: JoinSet<()>,
+    store: Store,
+}
+
+impl Controller {
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Waits until it has stopped and its store is closed.
+    pub async fn stopped(mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "controller: a task did not end in order");
+            }
+        }
+        self.store.close().await;
+        tracing::info!(addr = %self.addr, "controller: stopped");
+    }
+}
+
+/// Starts a controller: opens the store, takes a new epoch, creates the rooms of the
+/// configuration, publishes their fronts, and only then answers.
+///
+/// # Errors
+/// If the configuration, the key file or the store cannot be used.
+pub async fn start(
+    config: ControllerConfig,
+    parts: ControllerParts,
+) -> Result<Controller, StartError> {
+    config.check()?;
+    let ControllerParts { listener, shutdown } = parts;
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let addr = listener.local_addr()?;
+    let now = Timestamp::now();
+    let metrics = Metrics::new()?;
+    let keyring = Keyring::load(&config.keyring)?;
+    let in_store = |source| StartError::Store { directory: config.data_dir.clone(), source };
+    let directory = config.data_dir.clone();
+    let commits = metrics.store_commit_seconds.clone();
+    let store = tokio::task::spawn_blocking(move || Store::embedded(&directory, commits, now))
+        .await
+        .map_err(|_| in_store(StoreError::Closed))?
+        .map_err(in_store)?;
+    #[allow(clippy::cast_precision_loss)] // seconds since the epoch, far below 2^52
+    metrics.epoch.set(store.epoch() as f64);
+    let app = Arc::new(App {
+        name: config.name.clone(),
+        tokens: config.tokens,
+        store: store.clone(),
+        keyring: ArcSwap::from_pointee(keyring),
+        snapshot: ArcSwap::from_pointee(Snapshot::default()),
+        heard: Arc::new(Mutex::new(Heard::new(config.origin.is_some()))),
+        metrics,
+        control: tokio::sync::Mutex::new(Control::new(config.name)),
+        inbox: Mutex::new(Inbox::default()),
+        leases: Mutex::new(Leases::default()),
+        traffic: Mutex::default(),
+        trouble: Mutex::new(Trouble::default()),
+    });
+    for spec in config.rooms {
+        let event = spec.event.clone();
+        if let Some(room) = store.configure(spec, now).await.map_err(in_store)? {
+            let reason = format!("room taken from the configuration, version {}", room.version);
+            app.note(EntryKind::Config, "configuration", &event, reason).await;
+        }
+    }
+    app.tick(now).await?;
+
+    let mut tasks = JoinSet::new();
+    if let Some(origin) = config.origin {
+        let client = origin_client()?;
+        let heard = Arc::clone(&app.heard);
+        tasks.spawn(signals::ask_origin(origin, client, heard, shutdown.clone()));
+    }
+    tasks.spawn(Arc::clone(&app).run_control(shutdown.clone()));
+    tasks.spawn(Arc::clone(&app).watch_keys(config.keyring, shutdown.clone()));
+    tasks.spawn(serve(listener, http::router(app), shutdown));
+    tracing::info!(%addr, epoch = store.epoch(), "controller: started");
+    Ok(Controller { addr, tasks, store })
+}
+
+fn origin_client() -> Result<reqwest::Client, reqwest::Error> {
+    // An error means that the process has chosen a provider already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .pool_max_idle_per_host(1)
+        .build()
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, shutdown: watch::Receiver<bool>) {
+    let told = |mut shutdown: watch::Receiver<bool>| async move { told_to_stop(&mut shutdown).await };
+    let serving = axum::serve(listener, router).with_graceful_shutdown(told(shutdown.clone()));
+    let late = async {
+        told(shutdown).await;
+        tokio::time::sleep(STOP_WITHIN).await;
+    };
+    tokio::select! {
+        served = serving => {
+            if let Err(error) = served {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "controller: serving ended");
+            }
+        }
+        () = late => tracing::warn!("controller: stopped with requests under way"),
+    }
+}
+

@@ -1,0 +1,127 @@
+//! What every request goes through: a place among those under way, a time limit, counting, and
+//! the promise that whatever goes wrong is told as a problem.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use admission_api::Problem;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::App;
+use super::problem::Refused;
+
+/// A request is answered within this time: above what a payment may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the payment provider took of a response's time. It is not counted as ours: a slow
+/// provider would otherwise slow the line down, which helps nobody.
+#[derive(Debug, Clone, Copy)]
+pub struct ProviderTook(pub Duration);
+
+/// For the public listener.
+pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let route = label(request.extensions().get::<MatchedPath>());
+    let Ok(_place) = app.in_flight.try_acquire() else {
+        app.metrics.in_flight_full_total.inc();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let refused = Refused::new(status, "busy", "Too many requests at once").retry();
+        return count(&app, route, began, refused.into_response());
+    };
+    let response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => as_problem(response),
+        Err(_) => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Refused::new(status, "timeout", "It took too long").retry().into_response()
+        }
+    };
+    count(&app, route, began, with_headers(response))
+}
+
+/// For the internal listener.
+pub async fn internal(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => as_problem(response),
+        Err(_) => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Refused::new(status, "timeout", "It took too long").retry().into_response()
+        }
+    }
+}
+
+fn count(app: &App, route: &'static str, began: Instant, response: Response) -> Response {
+    let now = Instant::now();
+    let provider = response.extensions().get::<ProviderTook>();
+    let provider = provider.map_or(Duration::ZERO, |ProviderTook(took)| *took);
+    let took = now.saturating_duration_since(began).saturating_sub(provider);
+    let status = response.status();
+    let class = match status.as_u16() {
+        0..400 => "ok",
+        400..500 => "refused",
+        _ => "failed",
+    };
+    app.metrics.requests_total.with_label_values(&[route, class]).inc();
+    app.metrics.request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    // Pages and scripts come from memory; they would only flatter the latency.
+    if route != "page" {
+        app.window.answered(took, status.is_server_error(), now);
+    }
+    response
+}
+
+/// Names of routes in metrics.
+fn label(path: Option<&MatchedPath>) -> &'static str {
+    match path.map_or("", MatchedPath::as_str) {
+        "/api/v1/events" => "events",
+        "/api/v1/events/{event}" => "event",
+        "/api/v1/maps/{hash}" => "map",
+        "/api/v1/events/{event}/availability" => "availability",
+        "/api/v1/events/{event}/holds" => "holds",
+        "/api/v1/events/{event}/holds/{hold}" => "hold",
+        "/api/v1/events/{event}/orders" => "orders",
+        "/api/v1/orders/{order}" => "order",
+        "/api/v1/orders/{order}/tickets/{ticket}/qr.svg" => "qr",
+        _ => "page",
+    }
+}
+
+/// Refusals of the framework (no such path, method or media type) say it our way as well.
+fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_told = kind.is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.starts_with(Problem::MEDIA_TYPE.as_bytes()) || kind.starts_with(b"text/html")
+    });
+    if !is_error || is_told {
+        return response;
+    }
+    let (code, title) = match status {
+        StatusCode::NOT_FOUND => ("not-found", "No such path"),
+        StatusCode::METHOD_NOT_ALLOWED => ("method-not-allowed", "Method not allowed here"),
+        StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The body is too large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported-media-type", "Send application/json"),
+        status if status.is_server_error() => ("internal-error", "Something failed on our side"),
+        _ => ("invalid-request", "Invalid request"),
+    };
+    let mut refused = Refused::new(status, code, title);
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        refused = refused.header(header::ALLOW, allow.clone());
+    }
+    refused.into_response()
+}
+
+/// What browsers are told to refuse, whatever the answer.
+fn with_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let policy = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; \
+                  form-action 'self'; frame-ancestors 'none'";
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}

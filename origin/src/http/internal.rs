@@ -1,0 +1,138 @@
+//! What controller, operators and load tests may ask, on a listener of its own.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use admission_api::{LoadReport, Stock};
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use keys::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::App;
+use super::problem::Refused;
+use crate::pay::Gateway;
+use crate::sale::Counts;
+
+/// Most entries of the ledger in one answer.
+const LEDGER_MAX: u32 = 10_000;
+
+/// All internal routes.
+pub fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/internal/v1/load", get(load))
+        .route("/internal/v1/sandbox/ledger", get(ledger))
+        .route("/metrics", get(metrics))
+        .route("/health", get(health))
+}
+
+/// Somebody who knows the internal token.
+struct Trusted;
+
+impl FromRequestParts<Arc<App>> for Trusted {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        let shown = parts.headers.get(header::AUTHORIZATION).and_then(|shown| shown.to_str().ok());
+        let shown = shown.and_then(|shown| shown.strip_prefix("Bearer ")).unwrap_or("");
+        // Digests have one length, so the comparison takes one time.
+        let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
+        if digest(shown).ct_eq(&digest(app.internal_token.expose())).into() {
+            return Ok(Self);
+        }
+        let refused = Refused::new(StatusCode::UNAUTHORIZED, "unauthorized", "A token is required");
+        Err(refused.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+    }
+}
+
+async fn load(State(app): State<Arc<App>>, _: Trusted) -> Response {
+    axum::Json(report(&app, Timestamp::now(), Instant::now())).into_response()
+}
+
+fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {
+    let seen = app.window.seen(now);
+    let stock = app.shops.values().map(|shop| {
+        let Counts { free, held, paying, sold } = shop.shelf.counts();
+        let capacity = u64::from(shop.venue.seats);
+        Stock { event: shop.event.id.clone(), capacity, free, held, paying, sold }
+    });
+    LoadReport {
+        at,
+        window_ms: u64::try_from(seen.window.as_millis()).unwrap_or(u64::MAX),
+        requests_total: seen.requests,
+        errors_total: seen.errors,
+        latency: seen.latency,
+        db_cpu: Some(seen.busy_share),
+        db_cpu_source: "sqlite writer busy share".to_owned(),
+        stock: stock.collect(),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LedgerQuery {
+    #[serde(default)]
+    after: String,
+    #[serde(default = "ledger_max")]
+    limit: u32,
+}
+
+fn ledger_max() -> u32 {
+    LEDGER_MAX
+}
+
+/// The sandbox's ledger by order id, a page at a time: `{"totals", "entries", "next"}`.
+async fn ledger(
+    State(app): State<Arc<App>>,
+    _: Trusted,
+    query: Result<Query<LedgerQuery>, QueryRejection>,
+) -> Result<Response, Refused> {
+    let Query(LedgerQuery { after, limit }) =
+        query.map_err(|_| Refused::invalid("expected after=<order id> and limit=<number>"))?;
+    let limit = limit.clamp(1, LEDGER_MAX);
+    let Gateway::Sandbox(sandbox) = app.checkout.gateway();
+    let read = async { Ok((sandbox.totals().await?, sandbox.entries(after, limit).await?)) };
+    let (totals, entries) = read.await.map_err(|error: crate::pay::GatewayError| {
+        tracing::error!(%error, "the sandbox's ledger cannot be read");
+        Refused::internal()
+    })?;
+    let is_full = entries.len() == limit as usize;
+    let next = entries.last().filter(|_| is_full).map(|entry| entry.order.clone());
+    Ok(axum::Json(json!({ "totals": totals, "entries": entries, "next": next })).into_response())
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let mut counts = Counts::default();
+    for shop in app.shops.values() {
+        let more = shop.shelf.counts();
+        counts.free += more.free;
+        counts.held += more.held;
+        counts.paying += more.paying;
+        counts.sold += more.sold;
+    }
+    app.metrics.stock(counts);
+    let text = app.metrics.text().map_err(|error| {
+        tracing::error!(%error, "metrics cannot be written");
+        Refused::internal()
+    })?;
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+async fn health(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let (up, expected) = (app.metrics.partitions_up(), i64::from(app.partitions));
+    if up < expected {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let refused = Refused::new(status, "unavailable", "A writer has no working log");
+        return Err(refused.detail(format!("{up} of {expected} writers are up")));
+    }
+    Ok(axum::Json(json!({ "status": "ok" })).into_response())
+}

@@ -1,0 +1,111 @@
+//! How the outside reaches the sale: two listeners, and what every request goes through.
+
+mod body;
+mod guard;
+mod internal;
+mod listener;
+mod pages;
+mod problem;
+mod public;
+mod shopper;
+mod views;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use keys::{EventId, Owner};
+use tokio::sync::Semaphore;
+
+use crate::catalogue::{Catalogue, Event, Status};
+use crate::checkout::{Checkout, Sales};
+use crate::config::Secret;
+use crate::load::Window;
+use crate::metrics::Metrics;
+use crate::passes::Passes;
+use crate::sale::Rules;
+use crate::shelf::Shelf;
+use crate::venue::{MapDocument, Venue};
+
+pub use listener::Doors;
+pub use pages::Pages;
+pub use views::Documents;
+
+/// Longest request body, in bytes: an order is a few hundred.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// An event that is on sale, with all that belongs to it.
+#[derive(Debug)]
+pub struct Shop {
+    /// The event.
+    pub event: Event,
+    /// Its seats.
+    pub venue: Arc<Venue>,
+    /// Address of its map.
+    pub map_url: String,
+    /// Its published stock.
+    pub shelf: Arc<Shelf>,
+}
+
+/// What the handlers work with.
+#[derive(Debug)]
+pub struct App {
+    /// Who we are; issuer of tickets.
+    pub name: Owner,
+    /// The rules of the sale.
+    pub rules: Rules,
+    /// All events.
+    pub catalogue: Catalogue,
+    /// Those on sale.
+    pub shops: BTreeMap<EventId, Shop>,
+    /// Maps by hash.
+    pub maps: BTreeMap<String, MapDocument>,
+    /// Descriptions of events, written once.
+    pub documents: Documents,
+    /// Files of the shop's pages.
+    pub pages: Pages,
+    /// The way to the seats.
+    pub sales: Arc<Sales>,
+    /// The way to the money.
+    pub checkout: Arc<Checkout>,
+    /// Who may shop.
+    pub passes: Arc<Passes>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The last seconds.
+    pub window: Arc<Window>,
+    /// Writers that should be up.
+    pub partitions: u32,
+    /// Room for requests.
+    pub in_flight: Semaphore,
+    /// Bearer token of the internal listener.
+    pub internal_token: Secret,
+}
+
+impl App {
+    /// An event that is on sale.
+    fn shop(&self, event: &EventId) -> Option<&Shop> {
+        self.shops.get(event).filter(|shop| shop.event.status == Status::OnSale)
+    }
+}
+
+/// What visitors reach.
+pub fn public(app: Arc<App>) -> Router {
+    public::routes()
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
+        .with_state(app)
+}
+
+/// What controller and operators reach.
+pub fn internal(app: Arc<App>) -> Router {
+    internal::routes()
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(guard::internal))
+        .with_state(app)
+}
+
+#[cfg(test)]
+mod tests;

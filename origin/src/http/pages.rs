@@ -1,0 +1,152 @@
+//! The shop's pages: files of `origin/pages`, carried in the binary and compressed at the start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use keys::{EventId, Id128};
+use sha2::{Digest as _, Sha256};
+
+use super::App;
+use super::problem::Refused;
+use crate::squeeze::gzip;
+use crate::venue::hex;
+
+/// Name and content of every file in `pages/`, made by `build.rs`.
+const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));
+
+/// A page for addresses that lead nowhere.
+const NOT_FOUND: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+    <title>Not found</title><link rel=\"stylesheet\" href=\"/assets/shop.css\">\
+    <main><h1>There is nothing here</h1><p><a href=\"/\">All events</a></p></main></html>";
+
+/// Files by name.
+#[derive(Debug)]
+pub struct Pages {
+    files: BTreeMap<&'static str, File>,
+}
+
+#[derive(Debug)]
+struct File {
+    kind: HeaderValue,
+    etag: HeaderValue,
+    plain: Bytes,
+    gzip: Bytes,
+}
+
+impl Pages {
+    /// Hashes and compresses all files.
+    #[must_use]
+    pub fn new() -> Self {
+        let files = FILES.iter().filter_map(|(name, content)| {
+            let hash = hex(&Sha256::digest(content)[..12]);
+            let file = File {
+                kind: kind(name)?,
+                etag: HeaderValue::try_from(format!("\"{hash}\"")).ok()?,
+                plain: Bytes::from_static(content),
+                gzip: gzip(content),
+            };
+            Some((*name, file))
+        });
+        Self { files: files.collect() }
+    }
+
+    fn serve(&self, name: &str, asked: &HeaderMap) -> Response {
+        let Some(file) = self.files.get(name) else { return nothing_here() };
+        let known = asked.get(header::IF_NONE_MATCH).is_some_and(|known| *known == file.etag);
+        let mut response = if known {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            squeezed(asked, &file.plain, &file.gzip)
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, file.kind.clone());
+        headers.insert(header::ETAG, file.etag.clone());
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    }
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn kind(name: &str) -> Option<HeaderValue> {
+    let kind = match name.rsplit_once('.')?.1 {
+        "html" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "svg" => "image/svg+xml",
+        _ => return None,
+    };
+    Some(HeaderValue::from_static(kind))
+}
+
+/// The compressed bytes for whoever takes them, else the plain ones.
+pub fn squeezed(asked: &HeaderMap, plain: &Bytes, gzip: &Bytes) -> Response {
+    let accepted = asked.get(header::ACCEPT_ENCODING).and_then(|accepted| accepted.to_str().ok());
+    let takes_gzip = accepted.unwrap_or("").split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        is_gzip && !parts.any(|part| matches!(part, "q=0" | "q=0.0"))
+    });
+    let vary = (header::VARY, HeaderValue::from_static("accept-encoding"));
+    if takes_gzip && !gzip.is_empty() {
+        let coding = (header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        ([vary, coding], gzip.clone()).into_response()
+    } else {
+        ([vary], plain.clone()).into_response()
+    }
+}
+
+fn nothing_here() -> Response {
+    let kind = HeaderValue::from_static("text/html; charset=utf-8");
+    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, kind)], NOT_FOUND).into_response()
+}
+
+/// `GET /`
+pub async fn index(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
+    app.pages.serve("index.html", &asked)
+}
+
+/// `GET /events/{event}`
+pub async fn event(
+    State(app): State<Arc<App>>,
+    Path(event): Path<String>,
+    asked: HeaderMap,
+) -> Response {
+    let event = event.parse::<EventId>().ok();
+    match event.and_then(|event| app.catalogue.event(&event)) {
+        Some(_) => app.pages.serve("event.html", &asked),
+        None => nothing_here(),
+    }
+}
+
+/// `GET /orders/{order}`: the page asks for the order itself.
+pub async fn order(
+    State(app): State<Arc<App>>,
+    Path(order): Path<String>,
+    asked: HeaderMap,
+) -> Response {
+    match order.parse::<Id128>() {
+        Ok(_) => app.pages.serve("order.html", &asked),
+        Err(_) => nothing_here(),
+    }
+}
+
+/// `GET /assets/{name}`
+pub async fn asset(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    asked: HeaderMap,
+) -> Response {
+    if name.ends_with(".html") || !app.pages.files.contains_key(name.as_str()) {
+        return Refused::not_found("not-found", "No such path").into_response();
+    }
+    app.pages.serve(&name, &asked)
+}

@@ -1,0 +1,155 @@
+//! How is a refusal told? One place turns every reason into a status, a code and a few words.
+
+use admission_api::Problem;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::checkout::CheckoutError;
+use crate::partition::Unavailable;
+use crate::sale::Refusal;
+
+/// A problem on its way out.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    problem: Box<Problem>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Refused {
+    /// A problem with its code and title.
+    pub fn new(status: StatusCode, code: &str, title: &str) -> Self {
+        let problem = Box::new(Problem::new(status.as_u16(), code, title));
+        Self { problem, headers: Vec::new() }
+    }
+
+    /// Adds what is wrong with this request.
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.problem.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds a member.
+    pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.problem.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a header; of two with one name the later counts.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Asks to come back in a second.
+    pub fn retry(self) -> Self {
+        self.header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// No such page, event or document.
+    pub fn not_found(code: &str, title: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, title)
+    }
+
+    /// A body or header that is not what was expected.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "Invalid request")
+            .detail(detail)
+    }
+
+    /// Something of ours failed; the visitor need not know what.
+    pub fn internal() -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "internal-error", "Something failed on our side")
+    }
+
+    /// A refusal by the rules, decided at `seq`.
+    pub fn sale(refusal: &Refusal, seq: u64) -> Self {
+        let (status, title) = match refusal {
+            Refusal::SeatTaken { .. } => (StatusCode::CONFLICT, "A seat is taken"),
+            Refusal::NotEnoughTogether { .. } => {
+                (StatusCode::CONFLICT, "Not enough seats together")
+            }
+            Refusal::TooManySeats { .. } | Refusal::VisitorLimit { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "Too many seats")
+            }
+            Refusal::UnknownSeat { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "No such seat"),
+            Refusal::DuplicateSeat { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "A seat is listed twice")
+            }
+            Refusal::NoSeats => (StatusCode::UNPROCESSABLE_ENTITY, "No seats"),
+            Refusal::UnknownZone => (StatusCode::UNPROCESSABLE_ENTITY, "No such zone"),
+            Refusal::UnknownHold => (StatusCode::NOT_FOUND, "No such hold"),
+            Refusal::ForeignHold => (StatusCode::FORBIDDEN, "Somebody else's hold"),
+            Refusal::HoldExpired => (StatusCode::GONE, "The hold has expired"),
+            Refusal::HoldBought { .. } => (StatusCode::CONFLICT, "The hold was bought"),
+            Refusal::PaymentInProgress => (StatusCode::CONFLICT, "A payment is under way"),
+            Refusal::PaymentDeclined => {
+                (StatusCode::PAYMENT_REQUIRED, "The payment was declined")
+            }
+            Refusal::PaymentUnknown => {
+                (StatusCode::SERVICE_UNAVAILABLE, "The payment is not settled yet")
+            }
+            Refusal::IdempotencyMismatch => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "Idempotency key used for another request")
+            }
+            Refusal::TooManyAttempts { .. } => {
+                (StatusCode::CONFLICT, "Too many declined payments")
+            }
+            Refusal::UnknownOrder => (StatusCode::NOT_FOUND, "No such order"),
+        };
+        let refused = Self::new(status, refusal.code(), title).detail(refusal.to_string());
+        let refused = refused.with("seq", seq);
+        match refusal {
+            Refusal::SeatTaken { seats } => refused.with("seats", seats.clone()),
+            Refusal::TooManySeats { max, .. } => refused.with("max", *max),
+            Refusal::VisitorLimit { have, max, .. } => {
+                refused.with("max", *max).with("have", *have)
+            }
+            Refusal::HoldBought { order } => {
+                refused.with("order", order.to_string()).with("order_url", format!("/orders/{order}"))
+            }
+            Refusal::PaymentInProgress | Refusal::PaymentUnknown => refused.retry(),
+            _ => refused,
+        }
+    }
+}
+
+impl From<Unavailable> for Refused {
+    fn from(unavailable: Unavailable) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        match unavailable {
+            Unavailable::Busy => Self::new(status, "busy", "Too many requests at once").retry(),
+            Unavailable::Down => {
+                Self::new(status, "unavailable", "Sales are interrupted").retry()
+            }
+        }
+    }
+}
+
+impl From<CheckoutError> for Refused {
+    fn from(error: CheckoutError) -> Self {
+        match error {
+            CheckoutError::Unavailable(unavailable) => unavailable.into(),
+            CheckoutError::Full => Unavailable::Busy.into(),
+            CheckoutError::Unsettled => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let title = "The payment is not settled yet";
+                Self::new(status, "payment-unknown", title).retry()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status);
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // A problem is strings and numbers; it can always be written.
+        let body = serde_json::to_vec(&*self.problem).unwrap_or_default();
+        let mut headers: HeaderMap = self.headers.into_iter().collect();
+        let kind = HeaderValue::from_static(Problem::MEDIA_TYPE);
+        headers.insert(header::CONTENT_TYPE, kind);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        (status, headers, body).into_response()
+    }
+}

@@ -1,0 +1,332 @@
+//! What visitors may ask: the shop's pages, events, maps, and the sale itself.
+
+use std::sync::Arc;
+
+use admission_api::headers;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use keys::{EventId, Id128};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::body::Json;
+use super::guard::ProviderTook;
+use super::problem::Refused;
+use super::shopper::{Shopper, unknown_event};
+use super::{App, Shop, pages, views};
+use crate::checkout::Checked;
+use crate::partition::Answer;
+use crate::sale::{BeginPayment, Command, OrderView, Refusal, Reply, Seat, Want};
+use crate::ticket::{TicketError, qr_svg};
+use crate::venue::hex;
+
+const NAME_CHARS_MAX: usize = 100;
+/// RFC 5321.
+const EMAIL_BYTES_MAX: usize = 254;
+const KEY_BYTES_MAX: usize = 255;
+const TOKEN_BYTES_MAX: usize = 64;
+
+/// What may be kept by a browser for ever.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// What everybody may keep for half a minute.
+const SHORT: HeaderValue = HeaderValue::from_static("public, max-age=30");
+/// What belongs to one visitor.
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const SVG: HeaderValue = HeaderValue::from_static("image/svg+xml");
+
+/// All public routes.
+pub fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/", get(pages::index))
+        .route("/events/{event}", get(pages::event))
+        .route("/orders/{order}", get(pages::order))
+        .route("/assets/{name}", get(pages::asset))
+        .route("/api/v1/events", get(events))
+        .route("/api/v1/events/{event}", get(event))
+        .route("/api/v1/maps/{hash}", get(map))
+        .route("/api/v1/events/{event}/availability", get(availability))
+        .route("/api/v1/events/{event}/holds", axum::routing::post(make_hold))
+        .route("/api/v1/events/{event}/holds/{hold}", get(view_hold).delete(release))
+        .route("/api/v1/events/{event}/orders", axum::routing::post(make_order))
+        .route("/api/v1/orders/{order}", get(view_order))
+        .route("/api/v1/orders/{order}/tickets/{ticket}/qr.svg", get(qr))
+}
+
+async fn events(State(app): State<Arc<App>>) -> Response {
+    let headers = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, SHORT)];
+    (headers, app.documents.events.clone()).into_response()
+}
+
+async fn event(State(app): State<Arc<App>>, Path(event): Path<String>) -> Result<Response, Refused> {
+    let event: EventId = event.parse().map_err(|_| unknown_event())?;
+    let document = app.documents.event.get(&event).ok_or_else(unknown_event)?;
+    let headers = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, SHORT)];
+    Ok((headers, document.clone()).into_response())
+}
+
+async fn map(
+    State(app): State<Arc<App>>,
+    Path(hash): Path<String>,
+    asked: HeaderMap,
+) -> Result<Response, Refused> {
+    let map = app.maps.get(&hash);
+    let map = map.ok_or_else(|| Refused::not_found("unknown-map", "No such map"))?;
+    let mut response = pages::squeezed(&asked, &map.plain, &map.gzip);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::CACHE_CONTROL, IMMUTABLE);
+    Ok(response)
+}
+
+async fn availability(shopper: Shopper, asked: HeaderMap) -> Result<Response, Refused> {
+    let (seq, body) = shopper.shop()?.shelf.availability();
+    let etag = HeaderValue::try_from(format!("\"{seq}\"")).map_err(|_| Refused::internal())?;
+    let known = asked.get(header::IF_NONE_MATCH).is_some_and(|known| *known == etag);
+    let cache = HeaderValue::from_static("private, no-cache");
+    let headers =
+        [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, cache), (header::ETAG, etag)];
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    Ok((headers, body).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HoldBody {
+    seats: Option<Vec<Seat>>,
+    best: Option<BestBody>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BestBody {
+    zone: Option<String>,
+    quantity: u32,
+}
+
+async fn make_hold(
+    State(app): State<Arc<App>>,
+    shopper: Shopper,
+    Json(body): Json<HoldBody>,
+) -> Result<Response, Refused> {
+    let want = match (body.seats, body.best) {
+        (Some(seats), None) => Want::Seats(seats),
+        (None, Some(BestBody { zone, quantity })) => Want::Best { zone, quantity },
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Refused::invalid("expected either seats or best"));
+        }
+    };
+    let hold = Id128::random();
+    let command = Command::Hold { hold, sub: shopper.pass.sub, want };
+    let answer = app.sales.ask(shopper.event(), command).await?;
+    let shop = shopper.shop()?;
+    let body = hold_body(shop, answer)?;
+    let location = format!("/api/v1/events/{}/holds/{hold}", shopper.event());
+    let location = HeaderValue::try_from(location).map_err(|_| Refused::internal())?;
+    let headers = [(header::CACHE_CONTROL, PRIVATE), (header::LOCATION, location)];
+    Ok((StatusCode::CREATED, headers, axum::Json(body)).into_response())
+}
+
+async fn view_hold(
+    State(app): State<Arc<App>>,
+    Path((_, hold)): Path<(String, String)>,
+    shopper: Shopper,
+) -> Result<Response, Refused> {
+    let command = Command::ViewHold { hold: hold_id(&hold)?, sub: shopper.pass.sub };
+    let answer = app.sales.ask(shopper.event(), command).await?;
+    let body = hold_body(shopper.shop()?, answer)?;
+    Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
+}
+
+async fn release(
+    State(app): State<Arc<App>>,
+    Path((_, hold)): Path<(String, String)>,
+    shopper: Shopper,
+) -> Result<Response, Refused> {
+    let command = Command::Release { hold: hold_id(&hold)?, sub: shopper.pass.sub };
+    let Answer { seq, reply } = app.sales.ask(shopper.event(), command).await?;
+    match reply {
+        Reply::Freed => Ok(StatusCode::NO_CONTENT.into_response()),
+        Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),
+        _ => Err(Refused::internal()),
+    }
+}
+
+fn hold_body(shop: &Shop, Answer { seq, reply }: Answer) -> Result<Value, Refused> {
+    match reply {
+        Reply::Hold(hold) => Ok(views::hold(shop, &hold, seq)),
+        Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),
+        _ => Err(Refused::internal()),
+    }
+}
+
+fn hold_id(text: &str) -> Result<Id128, Refused> {
+    text.parse().map_err(|_| Refused::not_found("unknown-hold", "No such hold"))
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct OrderBody {
+    hold: String,
+    payment_token: String,
+    name: String,
+    #[serde(default)]
+    email: Option<String>,
+}
+
+impl OrderBody {
+    fn check(&self) -> Result<(), Refused> {
+        let name = self.name.trim();
+        if name.is_empty()
+            || name.chars().count() > NAME_CHARS_MAX
+            || name.chars().any(char::is_control)
+        {
+            return Err(Refused::invalid("name is not 1 to 100 printable characters"));
+        }
+        let is_address = |email: &String| {
+            let (user, host) = email.split_once('@').unwrap_or(("", ""));
+            email.len() <= EMAIL_BYTES_MAX
+                && !user.is_empty()
+                && !host.is_empty()
+                && !email.chars().any(|c| c.is_control() || c.is_whitespace())
+        };
+        if !self.email.as_ref().is_none_or(is_address) {
+            return Err(Refused::invalid("email is not an address like name@example.org"));
+        }
+        let token = &self.payment_token;
+        let is_token = token.len() <= TOKEN_BYTES_MAX
+            && token.strip_prefix("tok_").is_some_and(|rest| !rest.is_empty())
+            && token.bytes().all(|b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_'));
+        if !is_token {
+            // The token itself is not repeated: it may be the card number we do not want.
+            let detail = "payment_token is not a token like tok_ok; we never take card data";
+            return Err(Refused::invalid(detail));
+        }
+        Ok(())
+    }
+}
+
+async fn make_order(
+    State(app): State<Arc<App>>,
+    shopper: Shopper,
+    asked: HeaderMap,
+    Json(body): Json<OrderBody>,
+) -> Result<Response, Refused> {
+    let key = idempotency_key(&asked)?;
+    body.check()?;
+    let shop = shopper.shop()?;
+    // A digest of what was understood, so that spacing and order of members do not matter.
+    let digest = serde_json::to_vec(&body).map_err(|_| Refused::internal())?;
+    let order = Id128::random();
+    // Money is taken only if tickets can be made.
+    check_signing(&app, shop, order)?;
+    let begin = BeginPayment {
+        hold: hold_id(&body.hold)?,
+        sub: shopper.pass.sub,
+        key,
+        body: hex(&Sha256::digest(&digest)),
+        order,
+        tickets: (0..app.rules.seats_per_order_max).map(|_| Id128::random()).collect(),
+        name: body.name.trim().to_owned(),
+        email: body.email,
+    };
+    let event = shopper.event().clone();
+    let Checked { answer, provider_took } =
+        app.checkout.pay(event, begin, body.payment_token).await?;
+    let took = ProviderTook(provider_took);
+    let Answer { seq, reply } = answer;
+    let mut response = match reply {
+        Reply::Order(order) => confirmed(&app, shop, &order, seq)?,
+        Reply::Refused(refusal) => Refused::sale(&refusal, seq).into_response(),
+        _ => Refused::internal().into_response(),
+    };
+    response.extensions_mut().insert(took);
+    Ok(response)
+}
+
+fn confirmed(app: &App, shop: &Shop, order: &OrderView, seq: u64) -> Result<Response, Refused> {
+    let body = views::order(app, shop, order, seq).map_err(|error| unsigned(&error))?;
+    let location = format!("/api/v1/orders/{}", order.order);
+    let location = HeaderValue::try_from(location).map_err(|_| Refused::internal())?;
+    let headers = [(header::CACHE_CONTROL, PRIVATE), (header::LOCATION, location)];
+    let finish = [(headers::COMMAND, headers::COMMAND_FINISH)];
+    Ok((StatusCode::CREATED, headers, finish, axum::Json(body)).into_response())
+}
+
+fn check_signing(app: &App, shop: &Shop, order: Id128) -> Result<(), Refused> {
+    let probe = OrderView {
+        order,
+        stage: crate::sale::OrderStage::Paying,
+        seats: Vec::new(),
+        name: String::new(),
+        at: keys::Timestamp::now(),
+        total: 0,
+    };
+    views::sealed(app, shop, &probe, (0, order)).map(|_| ()).map_err(|error| unsigned(&error))
+}
+
+fn unsigned(error: &TicketError) -> Refused {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::error!(%error, cause, "a ticket cannot be made");
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Refused::new(status, "unavailable", "Tickets cannot be made right now").retry()
+}
+
+fn idempotency_key(asked: &HeaderMap) -> Result<String, Refused> {
+    let missing = || {
+        let status = StatusCode::BAD_REQUEST;
+        Refused::new(status, "idempotency-key-required", "Idempotency-Key is required")
+            .detail("expected 1 to 255 printable ASCII characters")
+    };
+    let key = asked.get("idempotency-key").and_then(|key| key.to_str().ok()).ok_or_else(missing)?;
+    if key.is_empty() || key.len() > KEY_BYTES_MAX { Err(missing()) } else { Ok(key.to_owned()) }
+}
+
+/// Finds an order by its id alone, wherever it was bought.
+async fn find_order(app: &App, order: &str) -> Result<(EventId, OrderView, u64), Refused> {
+    let unknown = || Refused::not_found("unknown-order", "No such order");
+    let order: Id128 = order.parse().map_err(|_| unknown())?;
+    for event in app.sales.events() {
+        let Answer { seq, reply } = app.sales.ask(event, Command::ViewOrder { order }).await?;
+        match reply {
+            Reply::Order(order) => return Ok((event.clone(), order, seq)),
+            Reply::Refused(Refusal::UnknownOrder) => {}
+            _ => return Err(Refused::internal()),
+        }
+    }
+    Err(unknown())
+}
+
+async fn view_order(
+    State(app): State<Arc<App>>,
+    Path(order): Path<String>,
+) -> Result<Response, Refused> {
+    let (event, order, seq) = find_order(&app, &order).await?;
+    let shop = app.shop(&event).ok_or_else(Refused::internal)?;
+    let body = views::order(&app, shop, &order, seq).map_err(|error| unsigned(&error))?;
+    Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
+}
+
+async fn qr(
+    State(app): State<Arc<App>>,
+    Path((order, ticket)): Path<(String, String)>,
+) -> Result<Response, Refused> {
+    let unknown = || Refused::not_found("unknown-ticket", "No such ticket");
+    let ticket: Id128 = ticket.parse().map_err(|_| unknown())?;
+    let (event, order, _) = find_order(&app, &order).await?;
+    let is_sold = order.stage == crate::sale::OrderStage::Sold;
+    let found = order.seats.iter().find(|(_, id)| *id == ticket).filter(|_| is_sold);
+    let found = *found.ok_or_else(unknown)?;
+    let shop = app.shop(&event).ok_or_else(Refused::internal)?;
+    let barcode = views::sealed(&app, shop, &order, found).map_err(|error| unsigned(&error))?;
+    let svg = qr_svg(&barcode).map_err(|error| unsigned(&error))?;
+    let headers = [(header::CONTENT_TYPE, SVG), (header::CACHE_CONTROL, PRIVATE)];
+    Ok((headers, Bytes::from(svg)).into_response())
+}

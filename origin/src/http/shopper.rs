@@ -1,0 +1,84 @@
+//! Who is shopping? Whoever shows a verified pass for the event in the path.
+//!
+//! The pass is the only thing we believe: the edge's other `waiting-room-*` headers are for
+//! services that cannot check signatures, and could come from anybody who found our address.
+
+use std::sync::Arc;
+
+use admission_api::headers;
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use keys::{EventId, Pass, Sealed, Timestamp, Verified};
+
+use super::problem::Refused;
+use super::{App, Shop};
+
+/// A visitor with a verified pass, at an event that is on sale.
+#[derive(Debug)]
+pub struct Shopper {
+    app: Arc<App>,
+    event: EventId,
+    /// The pass.
+    pub pass: Arc<Verified<Pass>>,
+}
+
+impl Shopper {
+    /// Where the visitor shops.
+    pub fn shop(&self) -> Result<&Shop, Refused> {
+        self.app.shop(&self.event).ok_or_else(not_on_sale)
+    }
+
+    /// For which event.
+    pub fn event(&self) -> &EventId {
+        &self.event
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Shopper {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        let params = RawPathParams::from_request_parts(parts, app).await;
+        let params = params.map_err(|_| unknown_event())?;
+        let named = params.iter().find(|(name, _)| *name == "event");
+        let event: EventId =
+            named.and_then(|(_, value)| value.parse().ok()).ok_or_else(unknown_event)?;
+        if app.catalogue.event(&event).is_none() {
+            return Err(unknown_event());
+        }
+        let opened = sealed(&parts.headers, &event)
+            .and_then(|sealed| app.passes.open(&sealed, &event, Timestamp::now()).ok());
+        let Some(pass) = opened else {
+            app.metrics.pass_refused_total.inc();
+            let refused = Refused::new(StatusCode::FORBIDDEN, "pass-required", "A pass is required");
+            return Err(refused.detail("come through the waiting room of this event"));
+        };
+        if app.shop(&event).is_none() {
+            return Err(not_on_sale());
+        }
+        Ok(Self { app: Arc::clone(app), event, pass })
+    }
+}
+
+/// No event of that name.
+pub fn unknown_event() -> Refused {
+    Refused::not_found("unknown-event", "No such event")
+}
+
+fn not_on_sale() -> Refused {
+    Refused::new(StatusCode::CONFLICT, "not-on-sale", "Tickets are not on sale")
+}
+
+/// The pass as it was sent: in our header, else in the event's cookie.
+fn sealed(headers: &HeaderMap, event: &EventId) -> Option<Sealed<Pass>> {
+    let text = |value: &axum::http::HeaderValue| value.to_str().ok().map(str::to_owned);
+    if let Some(pass) = headers.get(headers::PASS) {
+        return text(pass).map(Sealed::new);
+    }
+    let name = format!("wr_pass_{event}");
+    headers.get_all(header::COOKIE).iter().filter_map(text).find_map(|cookies| {
+        let found = cookies.split(';').filter_map(|cookie| cookie.trim().split_once('='));
+        found.filter(|(key, _)| *key == name).map(|(_, value)| Sealed::new(value)).next()
+    })
+}

@@ -1,0 +1,164 @@
+//! How things look in the API: the JSON of events, holds and orders.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use keys::{EventId, Timestamp};
+use serde_json::{Value, json};
+
+use super::{App, Shop};
+use crate::catalogue::{Catalogue, Event, Status};
+use crate::checkout::CURRENCY;
+use crate::sale::{HoldView, OrderStage, OrderView, Rules, Seat};
+use crate::ticket::{TicketError, TicketFacts, barcode};
+use crate::venue::Category;
+
+/// Descriptions of events, written once at the start.
+#[derive(Debug)]
+pub struct Documents {
+    /// The answer to `GET /api/v1/events`.
+    pub events: Bytes,
+    /// The answers to `GET /api/v1/events/{event}`.
+    pub event: BTreeMap<EventId, Bytes>,
+}
+
+impl Documents {
+    /// Writes them.
+    #[must_use]
+    pub fn new(catalogue: &Catalogue, shops: &BTreeMap<EventId, Shop>, rules: Rules) -> Self {
+        let list: Vec<Value> = catalogue.events().iter().map(summary).collect();
+        let events = Bytes::from(json!({ "events": list }).to_string());
+        let described = catalogue.events().iter().map(|event| {
+            let map_url = shops.get(&event.id).map(|shop| shop.map_url.as_str());
+            let text = description(event, map_url, rules).to_string();
+            (event.id.clone(), Bytes::from(text))
+        });
+        Self { events, event: described.collect() }
+    }
+}
+
+fn summary(event: &Event) -> Value {
+    json!({
+        "id": event.id,
+        "title": event.title,
+        "stage": event.stage,
+        "starts_at": event.starts_at,
+        "starts_at_local": event.starts_at_local,
+        "venue": event.stadium.name,
+        "city": event.stadium.city,
+        "country": event.stadium.country,
+        "status": event.status.label(),
+        "capacity": event.stadium.capacity,
+        "price_from": event.prices.iter().min(),
+        "currency": CURRENCY,
+    })
+}
+
+fn description(event: &Event, map_url: Option<&str>, rules: Rules) -> Value {
+    let mut described = summary(event);
+    let zones = Category::ALL.iter().zip(event.prices).map(|(zone, price)| {
+        json!({ "id": zone.id(), "name": zone.name(), "price": price, "color": zone.color() })
+    });
+    described["description"] = event.description().into();
+    described["zones"] = zones.collect();
+    described["seats_per_order_max"] = rules.seats_per_order_max.into();
+    described["hold_secs"] = rules.hold.as_secs().into();
+    // Maps exist for events on sale.
+    described["map_url"] = match event.status {
+        Status::OnSale => map_url.into(),
+        Status::Announced => Value::Null,
+    };
+    described
+}
+
+fn seat(shop: &Shop, seat: Seat) -> Value {
+    let Some(name) = shop.venue.name_of(seat) else { return Value::Null };
+    json!({
+        "seat": seat,
+        "label": name.to_string(),
+        "block": name.block,
+        "row": name.row,
+        "number": name.number,
+        "zone": name.zone.id(),
+        "price": price(shop, name.zone),
+    })
+}
+
+fn price(shop: &Shop, zone: Category) -> u64 {
+    shop.event.prices.get(usize::from(zone.index())).copied().unwrap_or(0)
+}
+
+/// A hold.
+pub fn hold(shop: &Shop, hold: &HoldView, seq: u64) -> Value {
+    let names = hold.seats.iter().filter_map(|seat| shop.venue.name_of(*seat));
+    let total: u64 = names.map(|name| price(shop, name.zone)).sum();
+    json!({
+        "hold": hold.hold,
+        "event": shop.event.id,
+        "seats": hold.seats.iter().map(|s| seat(shop, *s)).collect::<Value>(),
+        "total": total,
+        "currency": CURRENCY,
+        "expires_at": hold.until,
+        "is_paying": hold.is_paying,
+        "seq": seq,
+    })
+}
+
+/// An order; it has tickets once it is confirmed.
+pub fn order(app: &App, shop: &Shop, order: &OrderView, seq: u64) -> Result<Value, TicketError> {
+    let (state, tickets) = match order.stage {
+        OrderStage::Sold => ("confirmed", tickets(app, shop, order)?),
+        OrderStage::Paying | OrderStage::Unknown => ("paying", json!([])),
+    };
+    Ok(json!({
+        "order": order.order,
+        "event": shop.event.id,
+        "title": shop.event.title,
+        "state": state,
+        "seats": order.seats.iter().map(|(s, _)| seat(shop, *s)).collect::<Value>(),
+        "total": order.total,
+        "currency": CURRENCY,
+        "name": order.name,
+        "tickets": tickets,
+        "seq": seq,
+        "order_url": format!("/orders/{}", order.order),
+    }))
+}
+
+fn tickets(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketError> {
+    let id = order.order;
+    let tickets = order.seats.iter().map(|(seat, ticket)| {
+        let label = label(shop, *seat);
+        let barcode = sealed(app, shop, order, (*seat, *ticket))?;
+        Ok(json!({
+            "ticket": ticket,
+            "label": label,
+            "barcode": barcode,
+            "qr_url": format!("/api/v1/orders/{id}/tickets/{ticket}/qr.svg"),
+        }))
+    });
+    tickets.collect()
+}
+
+/// The barcode of one ticket.
+pub fn sealed(
+    app: &App,
+    shop: &Shop,
+    order: &OrderView,
+    (seat, ticket): (Seat, keys::Id128),
+) -> Result<String, TicketError> {
+    let facts = TicketFacts {
+        issuer: &app.name,
+        event: &shop.event.id,
+        starts_at: shop.event.starts_at,
+        ticket,
+        seat: label(shop, seat),
+        sold_at: order.at,
+    };
+    let sealed = app.passes.with_keyring(|keys| barcode(keys, &facts, Timestamp::now()))?;
+    Ok(sealed.as_str().to_owned())
+}
+
+fn label(shop: &Shop, seat: Seat) -> String {
+    shop.venue.name_of(seat).map(|name| name.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,371 @@
+//! How does the origin start, and how does it stop?
+//!
+//! Starting reads the log and binds, so that whoever gets an [`Origin`] can be served. Stopping
+//! closes the doors first, then the writers, then the log.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle as Thread;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use keys::{EventId, Id128, KeyFileError, Owner, Timestamp};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::catalogue::{Catalogue, CatalogueError, Event, Status};
+use crate::checkout::{Checkout, Sales};
+use crate::config::OriginConfig;
+use crate::http::{self, App, Documents, Doors, Pages, Shop};
+use crate::load::Window;
+use crate::log::{Log, LogError, SqliteLog};
+use crate::metrics::Metrics;
+use crate::partition::{
+    EventSetup, Partition, PartitionError, PartitionSetup, partition_of,
+};
+use crate::passes::Passes;
+use crate::pay::{Gateway, Sandbox};
+use crate::sale::Rules;
+use crate::shelf::Shelf;
+use crate::ticket::{TicketError, TicketFacts, barcode};
+use crate::venue::{BowlError, MapDocument, Venue};
+
+/// Requests under way may take this long to end once we are told to stop; a payment that takes
+/// longer is resolved at the next start.
+const GRACE: Duration = Duration::from_millis(500);
+/// Connections to the internal listener: a controller and a few monitors.
+const INTERNAL_CONNECTIONS_MAX: usize = 256;
+
+/// What a start gets from outside.
+#[derive(Debug)]
+pub struct OriginParts {
+    /// A listener that is bound already; else `config.listen` is bound.
+    pub public: Option<StdListener>,
+    /// A listener that is bound already; else `config.internal_listen` is bound.
+    pub internal: Option<StdListener>,
+    /// Turns `true` when the origin is to stop.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Why the origin did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder cannot be made.
+    #[error("data_dir {path} cannot be made, expected a folder that we may write to")]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The key file cannot be used.
+    #[error("keyring")]
+    Keys(#[from] KeyFileError),
+    /// There is no key to sign tickets with.
+    #[error("keyring {path} has no key that {name} may sign tickets with now")]
+    NoSigningKey {
+        /// The key file.
+        path: PathBuf,
+        /// Who wants to sign.
+        name: Owner,
+        /// The cause.
+        source: TicketError,
+    },
+    /// The lists of events cannot be used.
+    #[error("catalogue")]
+    Catalogue(#[from] CatalogueError),
+    /// A stadium on sale cannot be laid out.
+    #[error("seats of {event}")]
+    Venue {
+        /// For which event.
+        event: EventId,
+        /// The cause.
+        source: BowlError,
+    },
+    /// A seat plan does not fit together.
+    #[error("seat plan of {event}: {why}")]
+    Plan {
+        /// For which event.
+        event: EventId,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// The log cannot be opened.
+    #[error("log")]
+    Log(#[from] LogError),
+    /// A partition cannot start.
+    #[error("partition")]
+    Partition(#[from] PartitionError),
+    /// The sandbox cannot open its ledger.
+    #[error("sandbox ledger in {path}")]
+    Sandbox {
+        /// Where.
+        path: PathBuf,
+        /// The cause.
+        source: rusqlite::Error,
+    },
+    /// Metrics clash.
+    #[error("metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// An address cannot be bound.
+    #[error("{key} {addr} cannot be bound")]
+    Bind {
+        /// Which key.
+        key: &'static str,
+        /// Which address.
+        addr: SocketAddr,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The start was interrupted.
+    #[error("the start was interrupted")]
+    Interrupted,
+}
+
+/// A running origin.
+#[derive(Debug)]
+pub struct Origin {
+    public_addr: SocketAddr,
+    internal_addr: SocketAddr,
+    supervisor: JoinHandle<()>,
+}
+
+impl Origin {
+    /// Where visitors are served.
+    #[must_use]
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public_addr
+    }
+
+    /// Where the controller is served.
+    #[must_use]
+    pub fn internal_addr(&self) -> SocketAddr {
+        self.internal_addr
+    }
+
+    /// Waits until the origin has stopped: doors, writers and log are closed.
+    pub async fn stopped(self) {
+        // It fails only if the supervisor panicked, which has been reported by then.
+        let _ = self.supervisor.await;
+    }
+}
+
+/// Starts the origin: reads keys, events and the log, binds and serves.
+///
+/// # Errors
+/// What cannot be used, and what was expected of it.
+pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, StartError> {
+    let OriginParts { public, internal, shutdown } = parts;
+    let public = listener("listen", config.listen, public).await?;
+    let internal = listener("internal_listen", config.internal_listen, internal).await?;
+    let (connections_max, public_addr, internal_addr) =
+        (config.connections_max, addr("listen", &public)?, addr("internal_listen", &internal)?);
+    // Replaying a log and drawing maps takes a moment of processor time.
+    let built = tokio::task::spawn_blocking(move || House::build(&config)).await;
+    let House { app, writers } = built.map_err(|_| StartError::Interrupted)??;
+    let mut tasks = JoinSet::new();
+    let doors = [
+        (public, connections_max, http::public(Arc::clone(&app))),
+        (internal, INTERNAL_CONNECTIONS_MAX, http::internal(Arc::clone(&app))),
+    ];
+    for (listener, connections_max, router) in doors {
+        let doors = Doors::new(listener, connections_max);
+        tasks.spawn(serve(doors, router, shutdown.clone()));
+    }
+    tasks.spawn(Arc::clone(&app.checkout).resolve_until(shutdown.clone()));
+    tasks.spawn(Arc::clone(&app.passes).follow_until(shutdown.clone()));
+    tracing::info!(%public_addr, %internal_addr, "origin serves on {public_addr}");
+    let supervisor = tokio::spawn(supervise(app, tasks, writers, shutdown));
+    Ok(Origin { public_addr, internal_addr, supervisor })
+}
+
+async fn listener(
+    key: &'static str,
+    addr: SocketAddr,
+    bound: Option<StdListener>,
+) -> Result<TcpListener, StartError> {
+    let failed = |source| StartError::Bind { key, addr, source };
+    match bound {
+        None => TcpListener::bind(addr).await.map_err(failed),
+        Some(bound) => {
+            bound.set_nonblocking(true).map_err(failed)?;
+            TcpListener::from_std(bound).map_err(failed)
+        }
+    }
+}
+
+fn addr(key: &'static str, listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    listener.local_addr().map_err(|source| StartError::Bind { key, addr: unknown, source })
+}
+
+async fn serve(doors: Doors, router: Router, mut shutdown: watch::Receiver<bool>) {
+    let told = async move {
+        // A sender that is gone means the same: nobody could stop us any more.
+        let _ = shutdown.wait_for(|is_stopping| *is_stopping).await;
+    };
+    if let Err(error) = axum::serve(doors, router).with_graceful_shutdown(told).await {
+        tracing::error!(%error, "a listener ended");
+    }
+}
+
+async fn supervise(
+    app: Arc<App>,
+    mut tasks: JoinSet<()>,
+    writers: Vec<Thread<()>>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let _ = shutdown.wait_for(|is_stopping| *is_stopping).await;
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        tracing::info!("requests still under way are cut off");
+        tasks.shutdown().await;
+    }
+    app.sales.stop();
+    let joined = tokio::task::spawn_blocking(move || {
+        for writer in writers {
+            if writer.join().is_err() {
+                tracing::error!("a writer had panicked");
+            }
+        }
+    });
+    let _ = joined.await;
+    tracing::info!("origin has stopped");
+}
+
+/// All that serves, before it has doors.
+struct House {
+    app: Arc<App>,
+    writers: Vec<Thread<()>>,
+}
+
+impl House {
+    fn build(config: &OriginConfig) -> Result<Self, StartError> {
+        let OriginConfig { data_dir, rules, partitions, .. } = config;
+        let data = |source| StartError::DataDir { path: data_dir.clone(), source };
+        std::fs::create_dir_all(data_dir).map_err(data)?;
+        let passes = Arc::new(Passes::load(config.keyring.clone())?);
+        let catalogue = Catalogue::import(&config.sources, &config.on_sale)?;
+        check_signing(config, &passes, &catalogue)?;
+        let metrics = Arc::new(Metrics::new()?);
+        let window = Arc::new(Window::new(*partitions, Instant::now()));
+        let Stands { shops, maps, setups } = Stands::build(&catalogue, *rules)?;
+
+        let mut handles = Vec::new();
+        let mut writers = Vec::new();
+        for partition in 0..*partitions {
+            let is_here = |setup: &&EventSetup| partition_of(&setup.event, *partitions) == partition;
+            let setup = PartitionSetup {
+                partition,
+                owner: config.name.clone(),
+                events: setups.iter().filter(is_here).cloned().collect(),
+                log: Log::Sqlite(SqliteLog::open(&data_dir.join("sale.sqlite"), *partitions)?),
+                clock: Arc::new(Timestamp::now),
+                window: Arc::clone(&window),
+                metrics: Arc::clone(&metrics),
+            };
+            let (handle, writer) = Partition::start(setup)?;
+            handles.push(handle);
+            writers.push(writer);
+        }
+        let sales = Arc::new(Sales::new(handles, shops.keys().cloned().collect()));
+        let ledger = data_dir.join("sandbox.sqlite");
+        let sandbox = Sandbox::open(Some(&ledger), config.sandbox)
+            .map_err(|source| StartError::Sandbox { path: ledger, source })?;
+        let gateway = Gateway::Sandbox(sandbox);
+        let checkout = Checkout::new(Arc::clone(&sales), gateway, Arc::clone(&metrics));
+        let app = App {
+            name: config.name.clone(),
+            rules: *rules,
+            documents: Documents::new(&catalogue, &shops, *rules),
+            catalogue,
+            shops,
+            maps,
+            pages: Pages::new(),
+            sales,
+            checkout: Arc::new(checkout),
+            passes,
+            metrics,
+            window,
+            partitions: *partitions,
+            in_flight: Semaphore::new(config.in_flight_max),
+            internal_token: config.internal_token.clone(),
+        };
+        Ok(Self { app: Arc::new(app), writers })
+    }
+}
+
+/// Seats and maps of the events on sale.
+struct Stands {
+    shops: BTreeMap<EventId, Shop>,
+    maps: BTreeMap<String, MapDocument>,
+    setups: Vec<EventSetup>,
+}
+
+impl Stands {
+    fn build(catalogue: &Catalogue, rules: Rules) -> Result<Self, StartError> {
+        let mut stands =
+            Self { shops: BTreeMap::new(), maps: BTreeMap::new(), setups: Vec::new() };
+        let mut venues: BTreeMap<u32, (Arc<Venue>, String)> = BTreeMap::new();
+        for event in catalogue.events().iter().filter(|event| event.status == Status::OnSale) {
+            let capacity = event.stadium.capacity;
+            let (venue, hash) = match venues.get(&capacity) {
+                Some(known) => known.clone(),
+                None => {
+                    let made = stands.lay_out(event)?;
+                    venues.insert(capacity, made.clone());
+                    made
+                }
+            };
+            let id = || event.id.clone();
+            let plan = venue.plan(event.prices);
+            let plan = plan.map_err(|why| StartError::Plan { event: id(), why })?;
+            let shelf = Arc::new(Shelf::new(plan.capacity()));
+            stands.setups.push(EventSetup {
+                event: id(),
+                plan: Arc::new(plan),
+                rules,
+                shelf: Arc::clone(&shelf),
+            });
+            let map_url = format!("/api/v1/maps/{hash}");
+            stands.shops.insert(id(), Shop { event: event.clone(), venue, map_url, shelf });
+        }
+        Ok(stands)
+    }
+
+    fn lay_out(&mut self, event: &Event) -> Result<(Arc<Venue>, String), StartError> {
+        let failed = |source| StartError::Venue { event: event.id.clone(), source };
+        let venue = Venue::bowl(event.stadium.capacity).map_err(failed)?;
+        let unwritten =
+            |_| StartError::Plan { event: event.id.clone(), why: "the map is not JSON" };
+        let map = MapDocument::new(&venue).map_err(unwritten)?;
+        let hash = map.hash.clone();
+        self.maps.insert(hash.clone(), map);
+        Ok((Arc::new(venue), hash))
+    }
+}
+
+/// A sale without tickets is none: better not to start.
+fn check_signing(
+    config: &OriginConfig,
+    passes: &Passes,
+    catalogue: &Catalogue,
+) -> Result<(), StartError> {
+    let Some(event) = catalogue.events().first() else { return Ok(()) };
+    let now = Timestamp::now();
+    let facts = TicketFacts {
+        issuer: &config.name,
+        event: &event.id,
+        starts_at: event.starts_at,
+        ticket: Id128::random(),
+        seat: String::new(),
+        sold_at: now,
+    };
+    passes.with_keyring(|keys| barcode(keys, &facts, now)).map(|_| ()).map_err(|source| {
+        let (path, name) = (config.keyring.clone(), config.name.clone());
+        StartError::NoSigningKey { path, name, source }
+    })
+}

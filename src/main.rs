@@ -1,0 +1,174 @@
+//! `waiting-room`: `up` runs everything in one process; `edge`, `controller` and `origin` run one
+//! service each from its configuration file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use admission_controller::{ControllerConfig, ControllerParts, TokenRole};
+use clap::{Parser, Subcommand};
+use edge_proxy::{EdgeConfig, EdgeParts};
+use origin::{OriginConfig, OriginParts};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+use waiting_room::{Demo, Stack, bind, token_of};
+
+/// A fair line in front of a sale.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs edge, controller and origin with embedded stores, and opens a sample sale.
+    Up {
+        /// Folder for configuration, keys and data; made if it is missing.
+        #[arg(long, default_value = "demo-data")]
+        data: PathBuf,
+        /// First of five ports; 0 takes any free ones. Counts when the folder is made.
+        #[arg(long, default_value_t = 7000)]
+        base_port: u16,
+    },
+    /// Runs one edge.
+    Edge {
+        /// Its configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Runs one controller.
+    Controller {
+        /// Its configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Runs one origin.
+    Origin {
+        /// Its configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// Exit code when the configuration or an address cannot be used: nothing was started.
+const NOT_STARTED: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        // Pingora logs a line for each failed handshake, read and upstream: that is for metrics.
+        EnvFilter::new("info,pingora_core=off,pingora_proxy=off,pingora=off")
+    });
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_terminal)
+        .init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("waiting-room: no runtime: {error}");
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
+    let result = runtime.block_on(run(args.command));
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("waiting-room: {}", with_causes(&*error));
+            ExitCode::from(NOT_STARTED)
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        Command::Up { data, base_port } => up(&data, base_port).await,
+        Command::Edge { config } => {
+            let config = EdgeConfig::load(&config)?;
+            let (listener, _) = bind("edge", config.listen)?;
+            let (admin_listener, _) = bind("edge's metrics", config.admin_listen)?;
+            let (stop, shutdown) = watch::channel(false);
+            let edge = edge_proxy::start(config, EdgeParts { listener, admin_listener, shutdown })?;
+            until_signal(&stop).await?;
+            edge.stopped().await;
+            Ok(())
+        }
+        Command::Controller { config } => {
+            let config = ControllerConfig::load(&config)?;
+            let (listener, _) = bind("controller", config.listen)?;
+            let (stop, shutdown) = watch::channel(false);
+            let parts = ControllerParts { listener, shutdown };
+            let controller = admission_controller::start(config, parts).await?;
+            until_signal(&stop).await?;
+            controller.stopped().await;
+            Ok(())
+        }
+        Command::Origin { config } => {
+            let config = OriginConfig::load(&config)?;
+            let (listener, _) = bind("origin", config.listen)?;
+            let (internal_listener, _) = bind("origin's load report", config.internal_listen)?;
+            let (stop, shutdown) = watch::channel(false);
+            let parts = OriginParts {
+                public: Some(listener),
+                internal: Some(internal_listener),
+                shutdown,
+            };
+            let origin = origin::start(config, parts).await?;
+            until_signal(&stop).await?;
+            origin.stopped().await;
+            Ok(())
+        }
+    }
+}
+
+async fn up(data: &std::path::Path, base_port: u16) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Demo::open(data, base_port)?.config()?;
+    let controller = config.controller.clone();
+    let token = |role| token_of(&controller, role).unwrap_or_default().to_owned();
+    let stack = Stack::start(config).await?;
+    let (edge, people) = (stack.edge_addr, stack.controller_addr);
+    println!();
+    println!("  the shop            http://{edge}/");
+    println!("  the waiting room    http://{edge}/events/wc2026-final");
+    println!("  operator's console  http://{people}/console#token={}", token(TokenRole::Operator));
+    println!("  security team       http://{people}/security#token={}", token(TokenRole::Security));
+    println!();
+    println!("  Data is kept in {}. Ctrl-C stops.", data.display());
+    println!();
+    let (stop, _) = watch::channel(false);
+    until_signal(&stop).await?;
+    stack.stop().await;
+    println!("stopped");
+    Ok(())
+}
+
+/// Waits for Ctrl-C or SIGTERM, then says so to whoever watches `stop`.
+async fn until_signal(stop: &watch::Sender<bool>) -> Result<(), std::io::Error> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    // Nobody watches only if the service has ended by itself.
+    let _ = stop.send(true);
+    Ok(())
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

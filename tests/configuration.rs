@@ -1,0 +1,62 @@
+//! A configuration that does not fit is refused with file, key and what was expected; nothing is
+//! started.
+
+use std::process::Command;
+
+use waiting_room::Demo;
+
+#[test]
+#[rustfmt::skip] // reads in columns
+fn what_does_not_fit_is_refused_before_anything_starts() {
+    //    command       file                         replace                      by                            named
+    check("edge",       "edge-proxy.toml",           "[origin]",                  "[orig]",                     &["orig"]);
+    check("edge",       "edge-proxy.toml",           "name = \"edge-1\"",         "name = \"\"",                &["name", "1 to 64"]);
+    check("edge",       "edge-proxy.toml",           "edge-1.keys.json",          "none.json",                  &["none.json", "cannot be read"]);
+    check("edge",       "edge-proxy.toml",           "edge-1.keys.json",          "origin-1.keys.json",         &["signing key", "edge"]);
+    check("controller", "admission-controller.toml", "per_sec_min = 5.0",         "per_sec_min = 500.0",        &["pace.per_sec_min"]);
+    check("controller", "admission-controller.toml", "role = \"edge\"",           "role = \"king\"",            &["king", "edge"]);
+    check("controller", "admission-controller.toml", "mode = \"on\"",             "mode = \"maybe\"",           &["maybe", "auto"]);
+    check("origin",     "origin.toml",               "[catalogue]",               "[catalog]",                  &["catalog"]);
+    check("origin",     "origin.toml",               "wc2026-final",              "wc1966-final",               &["wc1966-final"]);
+    check("origin",     "origin.toml",               "listen = \"127.0.0.1:0\"",  "listen = \"here\"",          &["listen"]);
+}
+
+#[track_caller]
+fn check(command: &str, file: &str, from: &str, to: &str, named: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    Demo::open(dir.path(), 0).unwrap();
+    let path = dir.path().join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from} is not in {file}:\n{text}");
+    std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_waiting-room"))
+        .args([command, "--config"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for word in named {
+        assert!(said.contains(word), "{word:?} is not in {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_taken_port_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let dir = tempfile::tempdir().unwrap();
+    Demo::open(dir.path(), 0).unwrap();
+    let path = dir.path().join("origin.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1)).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_waiting-room"))
+        .args(["origin", "--config"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(&port.to_string()), "{said}");
+}

@@ -1,0 +1,214 @@
+//! A whole stack on free ports in a temporary folder.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use admission_api::PaceLimits;
+use admission_controller::TokenRole;
+use serde_json::Value;
+use tempfile::TempDir;
+use waiting_room::{Demo, Stack, StackConfig, token_of};
+
+use super::visitor::Visitor;
+use super::{EVENT, PATIENCE};
+
+/// A running stack; dropping it leaves the folder to be removed.
+pub struct TestStack {
+    stack: Option<Stack>,
+    config: StackConfig,
+    dir: TempDir,
+    /// Where visitors are served.
+    pub edge: SocketAddr,
+    /// The controller.
+    pub controller: SocketAddr,
+    /// The origin, past the edge.
+    pub origin: SocketAddr,
+    /// The origin's load report and ledger.
+    pub internal: SocketAddr,
+    /// The edge's metrics.
+    pub admin: SocketAddr,
+}
+
+impl TestStack {
+    /// A stack with the sample's settings and an open room in which a line forms when it must.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A stack whose front stands: nobody enters until [`TestStack::let_in`].
+    pub async fn start_standing() -> Self {
+        Self::start_with(|config| config.controller.rooms[0].pace = standing()).await
+    }
+
+    /// A stack with changed settings.
+    pub async fn start_with(change: impl FnOnce(&mut StackConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Demo::open(dir.path(), 0).unwrap().config().unwrap();
+        let room = &mut config.controller.rooms[0];
+        room.mode = admission_api::RoomMode::Auto;
+        room.pace = PaceLimits {
+            per_sec_min: 100.0,
+            per_sec_max: 2000.0,
+            per_sec_start: 1000.0,
+            // Debug builds on a busy machine are slow, and no test here is about the pace.
+            latency_p95_ms: 20_000.0,
+            db_cpu: 1.0,
+            inside_max: None,
+        };
+        // One machine stands for a crowd.
+        config.edge.limits.open_per_minute = 1_000_000.try_into().unwrap();
+        change(&mut config);
+        Self::start_in(dir, config).await
+    }
+
+    async fn start_in(dir: TempDir, mut config: StackConfig) -> Self {
+        let stack = Stack::start(config.clone()).await.unwrap();
+        // A restart takes the same ports, so that clients find it again.
+        config.edge.listen = stack.edge_addr;
+        config.edge.admin_listen = stack.edge_admin_addr;
+        config.controller.listen = stack.controller_addr;
+        config.origin.listen = stack.origin_addr;
+        config.origin.internal_listen = stack.origin_internal_addr;
+        let this = Self {
+            edge: stack.edge_addr,
+            controller: stack.controller_addr,
+            origin: stack.origin_addr,
+            internal: stack.origin_internal_addr,
+            admin: stack.edge_admin_addr,
+            stack: Some(stack),
+            config,
+            dir,
+        };
+        this.until_the_edge_knows_the_room().await;
+        this
+    }
+
+    async fn until_the_edge_knows_the_room(&self) {
+        let url = format!("http://{}/api/v1/queue/{EVENT}/front", self.edge);
+        eventually("the edge serves a front", || async {
+            reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
+    }
+
+    /// Stops the stack and starts it again on the same data and ports.
+    pub async fn restart(mut self) -> Self {
+        self.stack.take().unwrap().stop().await;
+        Self::start_in(self.dir, self.config).await
+    }
+
+    /// Stops the stack and waits until it has.
+    pub async fn stop(mut self) {
+        self.stack.take().unwrap().stop().await;
+    }
+
+    /// A visitor from a network of their own.
+    pub fn visitor(&self) -> Visitor {
+        Visitor::at(self.edge)
+    }
+
+    /// Lets `count` more visitors in and stops the front again.
+    pub async fn let_in(&self, count: u64) {
+        let before = self.front().await;
+        self.set_pace(200.0).await;
+        eventually("the front has moved", || async { self.front().await >= before + count }).await;
+        self.set_pace(0.0).await;
+    }
+
+    /// Sets floor and ceiling of the pace.
+    pub async fn set_pace(&self, per_sec: f64) {
+        let body = serde_json::json!({"per_sec_min": per_sec, "per_sec_max": per_sec.max(0.001)});
+        let path = format!("/api/v1/rooms/{EVENT}/pace");
+        let answer = self.operator("POST", &path, Some(body)).await;
+        assert_eq!(answer.0, 200, "{}", answer.1);
+    }
+
+    /// The front of the standard lane at this moment, as everybody can read it.
+    pub async fn front(&self) -> u64 {
+        let url = format!("http://{}/api/v1/queue/{EVENT}/front", self.edge);
+        let body: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let front: keys::Front = serde_json::from_value(body["front"].clone()).unwrap();
+        front.at(keys::Lane::Standard, keys::Timestamp::now())
+    }
+
+    /// Asks the controller as an operator.
+    pub async fn operator(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        self.ask(TokenRole::Operator, method, path, body).await
+    }
+
+    /// Asks the controller as the security team.
+    pub async fn security(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        self.ask(TokenRole::Security, method, path, body).await
+    }
+
+    async fn ask(
+        &self,
+        role: TokenRole,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let token = token_of(&self.config.controller, role).unwrap();
+        let url = format!("http://{}{path}", self.controller);
+        let mut request = reqwest::Client::new()
+            .request(method.parse().unwrap(), url)
+            .header("authorization", format!("Bearer {token}"));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Everything that the sandbox was asked to charge.
+    pub async fn ledger(&self) -> Value {
+        let url = format!("http://{}/internal/v1/sandbox/ledger", self.internal);
+        let token = self.config.origin.internal_token.expose();
+        let request = reqwest::Client::new().get(url).header("authorization", format!("Bearer {token}"));
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// A metric of the edge: the sum over its labels.
+    pub async fn edge_metric(&self, name: &str) -> f64 {
+        let url = format!("http://{}/metrics", self.admin);
+        let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+        text.lines()
+            .filter(|line| line.starts_with(name))
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter_map(|(_, value)| value.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// The folder with configuration, keys and data.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// A pace of nothing.
+pub fn standing() -> PaceLimits {
+    PaceLimits {
+        per_sec_min: 0.0,
+        per_sec_max: 0.001,
+        per_sec_start: 0.0,
+        latency_p95_ms: 20_000.0,
+        db_cpu: 1.0,
+        inside_max: None,
+    }
+}
+
+/// Waits until `is_so`, looking again and again; panics with `what` when patience ends.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let waiting = async {
+        loop {
+            look.tick().await;
+            if is_so().await {
+                return;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "never happened: {what}");
+}
