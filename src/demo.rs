@@ -81,9 +81,9 @@ impl Demo {
         // All three or none: their tokens belong together.
         if demo.config_paths().iter().any(|path| !path.exists()) {
             for (path, template) in demo.config_paths().iter().zip(TEMPLATES) {
-                let text = slots.iter().fold(template.to_owned(), |text, (slot, value)| {
-                    text.replace(slot, value)
-                });
+                let text = slots
+                    .iter()
+                    .fold(template.to_owned(), |text, (slot, value)| text.replace(slot, value));
                 write_private(path, &text).map_err(io(path))?;
             }
         }
@@ -111,8 +111,11 @@ impl Demo {
     /// A key for each service, and for each what it needs to know of the others.
     fn make_keys(&self) -> Result<(), DemoError> {
         let path = |name: &str| self.dir.join(format!("{name}.keys.json"));
-        let services =
-            [("edge-1", Role::Edge), ("controller-1", Role::Controller), ("origin-1", Role::Origin)];
+        let services = [
+            ("edge-1", Role::Edge),
+            ("controller-1", Role::Controller),
+            ("origin-1", Role::Origin),
+        ];
         if services.iter().all(|(name, _)| path(name).exists()) {
             return Ok(());
         }

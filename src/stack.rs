@@ -90,7 +90,8 @@ impl Stack {
             internal: Some(internal_listener),
             shutdown,
         };
-        let origin = Part { service: origin::start(origin, parts).await?, shutdown: origin_shutdown };
+        let origin =
+            Part { service: origin::start(origin, parts).await?, shutdown: origin_shutdown };
 
         let (controller_shutdown, shutdown) = watch::channel(false);
         let parts = ControllerParts { listener: controller_listener, shutdown };

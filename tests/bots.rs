@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use crate::support::{EVENT, Page, TestStack, eventually};
 
 async fn suspicions(stack: &TestStack) -> Vec<Value> {
-    let (status, body) = stack.security("GET", &format!("/api/v1/suspicions?event={EVENT}"), None).await;
+    let (status, body) =
+        stack.security("GET", &format!("/api/v1/suspicions?event={EVENT}"), None).await;
     assert_eq!(status, 200, "{body}");
-    body["suspicions"].as_array().unwrap().clone()
+    let entries = body["suspicions"].as_array().unwrap();
+    entries.iter().map(|entry| entry["suspicion"].clone()).collect()
 }
 
 #[tokio::test]
@@ -19,7 +21,8 @@ async fn a_script_stands_in_the_suspect_lane_with_its_reasons_listed() {
     assert_eq!(fan.arrive().await, Page::Waiting);
     assert_eq!(bot.status().await["lane"], "suspect");
     assert_eq!(fan.status().await["lane"], "standard");
-    eventually("the security team is told", || async { !suspicions(&stack).await.is_empty() }).await;
+    eventually("the security team is told", || async { !suspicions(&stack).await.is_empty() })
+        .await;
     let listed = suspicions(&stack).await;
     assert_eq!(listed.len(), 1, "the fan is not listed: {listed:?}");
     assert_eq!(listed[0]["reasons"][0]["code"], "ua_library");
@@ -38,20 +41,28 @@ async fn what_the_page_sees_moves_a_place_and_a_person_moves_it_back() {
     let body = json!({"event_id": EVENT, "evidence": {"webdriver": true, "languages": 1}});
     let moved = bot.post("/api/v1/queue/evidence", body).await;
     assert_eq!((moved.status, moved.json()["lane"].clone()), (200, json!("suspect")));
-    eventually("the security team is told", || async { !suspicions(&stack).await.is_empty() }).await;
+    eventually("the security team is told", || async { !suspicions(&stack).await.is_empty() })
+        .await;
 
     // Showing the old cookie again does not help.
     stack.let_in(2).await;
     let cheat = stack.visitor();
     cheat.set_cookie(&format!("wr_place_{EVENT}"), standard_place.as_str());
-    eventually("the front is there", || async { cheat.status().await["state"] == "your_turn" }).await;
+    eventually("the front is there", || async { cheat.status().await["state"] == "your_turn" })
+        .await;
     let claim = cheat.claim().await;
-    assert_eq!((claim.status, claim.json()["lane"].clone()), (409, json!("suspect")), "{}", claim.text());
+    assert_eq!(
+        (claim.status, claim.json()["lane"].clone()),
+        (409, json!("suspect")),
+        "{}",
+        claim.text()
+    );
 
     let listed = suspicions(&stack).await;
     let sub = listed[0]["sub"].as_str().unwrap();
     let path = format!("/api/v1/suspicions/{EVENT}/{sub}/restore");
-    let restored = stack.security("POST", &path, Some(json!({"why": "screen reader, called us"}))).await;
+    let restored =
+        stack.security("POST", &path, Some(json!({"why": "screen reader, called us"}))).await;
     assert_eq!(restored.0, 200, "{}", restored.1);
     eventually("the place is back", || async { bot.status().await["lane"] == "standard" }).await;
     assert_eq!(bot.status().await["num"], before["num"]);
@@ -86,7 +97,8 @@ async fn country_and_network_are_named_when_there_are_files_for_it() {
     .await;
     let bot = stack.visitor().with_agent("curl/8.9.1"); // visitors come from 10.0.0.0/8
     assert_eq!(bot.arrive().await, Page::Waiting);
-    eventually("the security team is told", || async { !suspicions(&stack).await.is_empty() }).await;
+    eventually("the security team is told", || async { !suspicions(&stack).await.is_empty() })
+        .await;
     let listed = suspicions(&stack).await;
     assert_eq!(listed[0]["country"], "ZZ");
     assert_eq!(listed[0]["asn"], "AS64500 Example Networks");

@@ -6,7 +6,8 @@ use crate::support::{EVENT, Page, TestStack, eventually};
 
 #[tokio::test]
 async fn seats_come_back_when_a_hold_has_expired() {
-    let stack = TestStack::start_with(|config| config.origin.rules.hold = Duration::from_secs(1)).await;
+    let stack =
+        TestStack::start_with(|config| config.origin.rules.hold = Duration::from_secs(1)).await;
     let (ana, ben) = (stack.visitor(), stack.visitor());
     assert_eq!((ana.arrive().await, ben.arrive().await), (Page::Shop, Page::Shop));
     let hold = ana.hold(&[7]).await;
@@ -36,9 +37,11 @@ async fn a_payment_that_has_begun_keeps_its_seats() {
         async move { ana.pay(&hold["hold"], "tok_slow", "slow").await }
     });
     // The hold's time passes while the provider takes its own.
-    while !paying.is_finished() {
+    eventually("the payment is over", || async {
         assert_eq!(ben.hold(&[8]).await.code(), "seat-taken");
-    }
+        paying.is_finished()
+    })
+    .await;
     let order = paying.await.unwrap();
     assert_eq!(order.status, 201, "{}", order.text());
     let path = format!("/api/v1/orders/{}", order.json()["order"].as_str().unwrap());

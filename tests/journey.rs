@@ -109,7 +109,8 @@ fn selector(name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fan_comes_from_the_list_to_the_qr_code() {
-    let stack = TestStack::start_with(|config| config.controller.rooms[0].mode = RoomMode::On).await;
+    let stack =
+        TestStack::start_with(|config| config.controller.rooms[0].mode = RoomMode::On).await;
     let browser = Browser::start().await;
     browser.open(stack.edge, "/").await;
     browser.picture("1-list").await;

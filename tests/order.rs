@@ -16,7 +16,8 @@ async fn who_came_first_enters_first() {
     assert_eq!(ben.ahead().await, 1);
 
     stack.let_in(1).await;
-    eventually("Ana's turn has come", || async { ana.status().await["state"] == "your_turn" }).await;
+    eventually("Ana's turn has come", || async { ana.status().await["state"] == "your_turn" })
+        .await;
     assert_eq!(ana.arrive().await, Page::Shop);
     stack.stop().await;
 }
@@ -144,7 +145,10 @@ async fn the_front_is_one_document_for_everybody() {
     let path = format!("/api/v1/queue/{EVENT}/front");
     let answer = ana.get(&path).await;
     assert_eq!(answer.status, 200);
-    assert!(answer.field("cache-control").contains("public") && answer.field("cache-control").contains("s-maxage=1"));
+    assert!(
+        answer.field("cache-control").contains("public")
+            && answer.field("cache-control").contains("s-maxage=1")
+    );
     assert_eq!(answer.field("set-cookie"), "");
     assert_eq!(answer.field("vary"), "");
     // Its signature verifies with the published keys, whoever asks.

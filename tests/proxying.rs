@@ -23,7 +23,10 @@ async fn foreign_site() -> SocketAddr {
             .collect();
         let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
         let fields = fields.join("\n");
-        ([("cache-control", "public, max-age=60"), ("set-cookie", "theirs=1; Path=/")], format!("{fields}\n\n{}", body.len()))
+        (
+            [("cache-control", "public, max-age=60"), ("set-cookie", "theirs=1; Path=/")],
+            format!("{fields}\n\n{}", body.len()),
+        )
     }
     async fn stream() -> impl IntoResponse {
         let (sender, receiver) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(1);
@@ -50,7 +53,9 @@ async fn foreign_site() -> SocketAddr {
 }
 
 /// An edge of its own before that site, with the stack's controller.
-async fn in_front_of(site: SocketAddr) -> (TestStack, SocketAddr, tokio::sync::watch::Sender<bool>) {
+async fn in_front_of(
+    site: SocketAddr,
+) -> (TestStack, SocketAddr, tokio::sync::watch::Sender<bool>) {
     let mut edge_config = None;
     let stack = TestStack::start_with(|config| edge_config = Some(config.edge.clone())).await;
     let mut config = edge_config.unwrap();
@@ -85,7 +90,10 @@ async fn what_is_not_guarded_passes_untouched() {
     assert_eq!(answer.status, 200);
     assert!(!seen.contains("forged") && seen.contains("x-own: kept"), "{seen}");
     assert!(seen.contains("cookie: theirs=1\n"), "{seen}");
-    assert!(seen.contains("x-forwarded-for: 10.") && seen.contains("x-forwarded-proto: http"), "{seen}");
+    assert!(
+        seen.contains("x-forwarded-for: 10.") && seen.contains("x-forwarded-proto: http"),
+        "{seen}"
+    );
     assert_eq!(answer.field("cache-control"), "public, max-age=60");
     assert_eq!(ana.open("/redirect").await.field("location"), "/elsewhere");
     let upload = serde_json::json!({"x": "y".repeat(500_000)});

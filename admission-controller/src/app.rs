@@ -117,16 +117,14 @@ impl App {
         let inbox = std::mem::take(&mut *lock(&self.inbox));
         let heard = HeardNow::of(&lock(&self.heard), now);
         let keyring = self.keyring.load_full();
-        let ticked =
-            control.tick(&self.store, &keyring, &heard, inbox, &self.metrics, now).await;
+        let ticked = control.tick(&self.store, &keyring, &heard, inbox, &self.metrics, now).await;
         match ticked {
             Ok(snapshot) => {
                 let is_unsigned = snapshot.rooms.values().any(|room| room.sealed.is_none());
                 let mut trouble = lock(&self.trouble);
                 trouble.store = None;
-                trouble.keyring = is_unsigned.then(|| {
-                    format!("no key of {} may sign fronts and passes now", self.name)
-                });
+                trouble.keyring = is_unsigned
+                    .then(|| format!("no key of {} may sign fronts and passes now", self.name));
                 drop(trouble);
                 let rooms = &snapshot.rooms;
                 lock(&self.traffic).retain(|event, _| rooms.contains_key(event));

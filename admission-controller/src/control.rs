@@ -122,6 +122,8 @@ struct Runtime {
     front: FrontState,
     pace: pace::State,
     called: Called,
+    /// Visitors who came in under a number that was open ahead, not counted as called yet.
+    early: u64,
     signed: Vec<Front>,
     sealed: Option<Sealed<Front>>,
     decision: Option<Decision>,
@@ -168,7 +170,7 @@ impl Control {
         }
         for (event, count) in inbox.came {
             if let Some(runtime) = self.rooms.get_mut(&event) {
-                runtime.called.came(count);
+                runtime.early = runtime.called.came(count);
             }
         }
         if now.since(self.swept_at) >= SWEEP_PERIOD {
@@ -253,6 +255,7 @@ impl Control {
                 front,
                 pace: pace::State::starting(per_sec, now),
                 called: Called::default(),
+                early: 0,
                 signed,
                 sealed: None,
                 decision: None,
@@ -388,9 +391,8 @@ impl Runtime {
         // Numbers opened ahead of anybody count as called, but they never block those who wait.
         let ahead = self.front.open_ahead();
         let least = |headroom: u64| if signals.waiting > 0 { headroom.min(1) } else { 0 };
-        let headroom = decision
-            .headroom
-            .map(|headroom| headroom.saturating_sub(ahead).max(least(headroom)));
+        let headroom =
+            decision.headroom.map(|headroom| headroom.saturating_sub(ahead).max(least(headroom)));
         let drive = Drive {
             pace_per_sec: decision.pace_per_sec,
             weights: spec.lanes,
@@ -451,11 +453,13 @@ impl Runtime {
         let is_due = self.is_due(&plan.claims, now);
         self.pace = plan.pace;
         self.decision = Some(plan.decision);
+        let early = std::mem::take(&mut self.early);
         if !is_due {
             return;
         }
         self.front = plan.front;
         self.called.add(plan.called, now);
+        self.called.came(early);
         match keyring.seal(&plan.claims, now) {
             Ok(sealed) => {
                 self.sealed = Some(sealed);

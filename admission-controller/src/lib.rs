@@ -4,8 +4,8 @@
 //! what must survive, `control` ties them together twice a second, and `http` is the shell
 //! towards edges and people. [`start()`] runs it all.
 
-pub mod claims;
 mod app;
+pub mod claims;
 mod config;
 mod control;
 pub mod front;

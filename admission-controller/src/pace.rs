@@ -90,13 +90,15 @@ pub struct State {
     pub stepped_at: Timestamp,
     /// When the pace was last cut.
     pub cut_at: Option<Timestamp>,
+    /// When there was news last, or the start.
+    pub news_at: Timestamp,
 }
 
 impl State {
     /// Begins at a pace.
     #[must_use]
     pub const fn starting(per_sec: f64, now: Timestamp) -> Self {
-        Self { per_sec, stepped_at: now, cut_at: None }
+        Self { per_sec, stepped_at: now, cut_at: None, news_at: now }
     }
 }
 
@@ -260,7 +262,8 @@ pub fn step(
 
     // Whose silence counts: the origin's if it is asked, else the edges'.
     let heard = if signals.is_origin_asked { signals.origin } else { signals.edges };
-    let silence = heard.map(|source| source.age);
+    let silence = heard.map_or_else(|| now.since(state.news_at), |source| source.age);
+    let news_at = if heard.is_some_and(|source| source.is_fresh()) { now } else { state.news_at };
 
     let clip = |per_sec: f64| per_sec.clamp(limits.per_sec_min, limits.per_sec_max);
     let before = clip(state.per_sec);
@@ -279,13 +282,12 @@ pub fn step(
         } else {
             (after, over.binding, format!("holding after a cut: {said}"))
         }
-    } else if silence.is_none_or(|age| age > FRESH) {
-        let age = silence.map_or_else(
-            || "no news of the origin yet".to_owned(),
-            |age| format!("no news of the origin for {} s", age.as_secs()),
-        );
-        // Never heard at all: the time since the first step is what can be told.
-        if silence.is_some_and(|age| age <= HOLD) {
+    } else if heard.is_none() || silence > FRESH {
+        let age = match heard {
+            Some(_) => format!("no news of the origin for {} s", silence.as_secs()),
+            None => "no news of the origin yet".to_owned(),
+        };
+        if silence <= HOLD {
             (before, Binding::Stale, format!("holding: {age}"))
         } else {
             let halves = elapsed.as_secs_f64() / HALF_LIFE.as_secs_f64();
@@ -304,7 +306,7 @@ pub fn step(
         let after = clip(before + (before * RISE_SHARE).max(1.0) * periods);
         (after, Binding::Rising, format!("rising: {said}"))
     };
-    let next = State { per_sec, stepped_at: now, cut_at };
+    let next = State { per_sec, stepped_at: now, cut_at, news_at };
 
     let headroom = limits
         .inside_max
@@ -402,6 +404,7 @@ mod tests {
         check(1.2,   source(0, 300.0, 0.0, None),  None,                         1.0,  Binding::Latency,     "1 a second, falling: p95 300 ms of 250 ms");
         check(1.0,   source(0, 300.0, 0.0, None),  None,                         1.0,  Binding::Minimum,     "1 a second, held at the least that is allowed: p95 300 ms of 250 ms");
         check(40.0,  source(4, 82.0, 0.0, db),     source(0, 82.0, 0.0, None),  40.0,  Binding::Stale,       "40 a second, holding: no news of the origin for 4 s");
+        check(40.0,  None,                         None,                        40.0,  Binding::Stale,       "40 a second, holding: no news of the origin yet");
         check(40.0,  source(4, 82.0, 0.0, db),     source(0, 400.0, 0.0, None), 28.0,  Binding::Latency,     "28 a second, falling: p95 400 ms of 250 ms");
     }
 

@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 use crate::app::{App, Leases, Trouble, told_to_stop};
 use crate::config::{ConfigError, ControllerConfig};
 use crate::control::{Control, ControlError, Inbox, Snapshot};
+use crate::http;
 use crate::metrics::Metrics;
 use crate::signals::{self, Heard};
 use crate::store::{EntryKind, Store, StoreError};
-use crate::http;
 
 /// After being told to stop, requests under way have this long to finish.
 const STOP_WITHIN: Duration = Duration::from_millis(800);
@@ -162,7 +162,8 @@ fn origin_client() -> Result<reqwest::Client, reqwest::Error> {
 }
 
 async fn serve(listener: TcpListener, router: axum::Router, shutdown: watch::Receiver<bool>) {
-    let told = |mut shutdown: watch::Receiver<bool>| async move { told_to_stop(&mut shutdown).await };
+    let told =
+        |mut shutdown: watch::Receiver<bool>| async move { told_to_stop(&mut shutdown).await };
     let serving = axum::serve(listener, router).with_graceful_shutdown(told(shutdown.clone()));
     let late = async {
         told(shutdown).await;
@@ -178,4 +179,3 @@ async fn serve(listener: TcpListener, router: axum::Router, shutdown: watch::Rec
         () = late => tracing::warn!("controller: stopped with requests under way"),
     }
 }
-

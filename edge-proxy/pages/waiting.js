@@ -249,12 +249,15 @@ async function enter() {
   model.isEntering = false;
   if (status === 200) model.notice = 'cookies';
   else if (status === 409) {
+    const { lane } = model.place;
     model.place.state = 'waiting';
     model.notice = 'notYet';
     model.confirmAt = now() + 1000 * Math.max(retrySecs, pollSecs(model, now()));
-    if (said && said.code !== 'not-yet') await readPlace();
+    if (said?.place) takePlace(said); // moved to another lane
+    else if (said?.lane !== lane) await readPlace();
     poll();
-  } else if ([403, 404, 410].includes(status)) end();
+  } else if (said?.code === 'sale-over' && model.front) model.front.phase = said.phase;
+  else if ([403, 404, 410].includes(status)) end();
   else model.notice = 'busy';
   paint();
 }

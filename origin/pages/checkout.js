@@ -4,6 +4,7 @@ import { ask, eventPath, Refusal, serverNow } from "./api.js";
 import { announce, byId, el, zoneMark } from "./dom.js";
 import { clock, money, plural } from "./format.js";
 import { openAttempt, pay } from "./payment.js";
+import { seatName } from "./seats.js";
 
 const MILESTONES_SECS = [300, 60]; // read out; the clock itself would talk without end
 const ASKS_MAX = 4; // by itself, while an outcome is unknown; then the visitor decides when
@@ -111,7 +112,7 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
       const zone = zones.find((zone) => zone.id === seat.zone);
       return el("li", {},
         zone ? zoneMark(zone) : null,
-        el("span", { class: "seat-words" }, el("strong", {}, `Block ${seat.block}, row ${seat.row}, seat ${seat.number}`), el("span", {}, zone?.name ?? "")),
+        el("span", { class: "seat-words" }, el("strong", {}, seatName(seat)), el("span", {}, zone?.name ?? "")),
         el("span", { class: "price" }, money(seat.price, hold.currency)));
     }));
     byId("held-total").textContent = money(hold.total, hold.currency);
@@ -141,7 +142,8 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
     const name = byId("checkout-name");
     const email = byId("checkout-email");
     showFieldError(name, name.value.trim() === "" ? "Please write the name for the tickets." : "");
-    showFieldError(email, email.validity.typeMismatch ? "This does not look like an e-mail address. An example: ana@example.org" : "");
+    const isAddress = !email.validity.typeMismatch;
+    showFieldError(email, isAddress ? "" : "This does not look like an e-mail address. An example: ana@example.org");
     const wrong = [name, email].find((field) => field.getAttribute("aria-invalid") === "true");
     wrong?.focus();
     return !wrong;
@@ -186,8 +188,10 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
   }
 
   function letAskAgain(body) {
-    tell("We still do not know whether your payment went through. Your seats stay with it. Ask again when your connection is back: you will not be charged twice.",
-      el("button", { type: "button", onclick: () => settle(body) }, "Ask again"));
+    tell(
+      "We still do not know whether your payment went through. Your seats stay with it. Ask again when your connection is back: you will not be charged twice.",
+      el("button", { type: "button", onclick: () => settle(body) }, "Ask again"),
+    );
   }
 
   function settled(outcome) {

@@ -110,7 +110,7 @@ export function createChoosing(event, map, availability, { onHold, onPassEnded }
   byId("best").addEventListener("submit", (submit) => {
     submit.preventDefault();
     showQuantity(quantityWanted());
-    const best = { quantity: quantityWanted(), ...(bestZone.value ? { zone: zones.find((zone) => String(zone.id) === bestZone.value).id } : {}) };
+    const best = { quantity: quantityWanted(), ...(bestZone.value ? { zone: bestZone.value } : {}) };
     hold({ best }, byId("best-hold"), byId("best-note"));
   });
 
@@ -140,7 +140,7 @@ export function createChoosing(event, map, availability, { onHold, onPassEnded }
 
   function toggle(seat) {
     const name = seatName(seats.describe(seat));
-    if (!choice.has(seat) && seats.isTaken(seat)) return note(byId("basket-note"), `${name} is taken.`);
+    if (!choice.has(seat) && seats.isTaken(seat)) return announce(`${name} is taken.`);
     const outcome = choice.toggle(seat);
     if (outcome === "full") {
       return note(byId("basket-note"), `An order has at most ${plural(choice.seatsMax, "seat")}. Take one away to choose another.`);
@@ -161,7 +161,9 @@ export function createChoosing(event, map, availability, { onHold, onPassEnded }
       const described = seats.describe(seat);
       return el("li", {},
         zoneMark(described.zone),
-        el("span", { class: "seat-words" }, el("strong", {}, seatName(described)), el("span", {}, `${described.zone.name}, ${price(described.zone.price)}`)),
+        el("span", { class: "seat-words" },
+          el("strong", {}, seatName(described)),
+          el("span", {}, `${described.zone.name}, ${price(described.zone.price)}`)),
         el("button", { type: "button", class: "icon", "aria-label": `Take away ${seatName(described)}`, onclick: () => takeAway(seat) }, "×"));
     }));
   }

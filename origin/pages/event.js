@@ -7,7 +7,7 @@ import { resumeHold, showCheckout } from "./checkout.js";
 import { createChoosing } from "./choosing.js";
 import { byId, el, showPanel } from "./dom.js";
 import { count, money, venueTime, visitorTime } from "./format.js";
-import { inkOn } from "./seats.js";
+import { numbered } from "./seats.js";
 
 const SLOW_SECS = 4; // after this, a page that still loads says so
 
@@ -22,13 +22,20 @@ load();
 async function load() {
   byId("panel").hidden = true;
   byId("loading").hidden = false;
-  const slowly = setTimeout(() => (byId("loading-text").textContent = "Still loading. Your connection seems slow; please stay on this page."), SLOW_SECS * 1000);
+  const slowly = setTimeout(sayItIsSlow, SLOW_SECS * 1000);
   try {
     const event = await ask(eventPath(eventId));
     showFacts(event);
     if (event.status !== "on_sale") return showComingSoon(event);
-    const [map, availability, hold] = await Promise.all([ask(event.map_url), askAvailability(event.id), resumeHold(event.id)]);
-    choosing ??= createChoosing(event, map, availability, { onHold: (hold) => toCheckout(event, hold), onPassEnded: showPassEnded });
+    const [map, availability, hold] = await Promise.all([
+      ask(event.map_url),
+      askAvailability(event.id),
+      resumeHold(event.id),
+    ]);
+    choosing ??= createChoosing(event, map, availability, {
+      onHold: (hold) => toCheckout(event, hold),
+      onPassEnded: showPassEnded,
+    });
     if (hold) toCheckout(event, hold);
     else choosing.start();
   } catch (error) {
@@ -37,6 +44,10 @@ async function load() {
     clearTimeout(slowly);
     byId("loading").hidden = true;
   }
+}
+
+function sayItIsSlow() {
+  byId("loading-text").textContent = "Still loading. Your connection seems slow; please stay on this page.";
 }
 
 function showFacts(event) {
@@ -56,8 +67,7 @@ function showFacts(event) {
 function toCheckout(event, hold) {
   byId("panel").hidden = true;
   choosing.stop();
-  const zones = event.zones.map((zone, position) => ({ ...zone, number: position + 1, ink: inkOn(zone.color) }));
-  showCheckout(event, hold, zones, { onOver: afterHold, onPassEnded: showPassEnded });
+  showCheckout(event, hold, numbered(event.zones), { onOver: afterHold, onPassEnded: showPassEnded });
   window.scrollTo(0, 0);
 }
 

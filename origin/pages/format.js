@@ -7,11 +7,10 @@ const locale = navigator.languages.find((language) => language.startsWith("en"))
 export function money(minor, currency) {
   const format = new Intl.NumberFormat(locale, { style: "currency", currency });
   const digits = format.resolvedOptions().maximumFractionDigits;
-  const isWhole = minor % 10 ** digits === 0;
-  const shown = isWhole
-    ? new Intl.NumberFormat(locale, { style: "currency", currency, minimumFractionDigits: 0, maximumFractionDigits: 0 })
-    : format;
-  return shown.format(minor / 10 ** digits);
+  const amount = minor / 10 ** digits;
+  if (!Number.isInteger(amount)) return format.format(amount);
+  const whole = { minimumFractionDigits: 0, maximumFractionDigits: 0 }; // $60, not $60.00
+  return new Intl.NumberFormat(locale, { style: "currency", currency, ...whole }).format(amount);
 }
 
 export const count = (number) => new Intl.NumberFormat(locale).format(number);
@@ -22,7 +21,7 @@ export const plural = (number, one, many = `${one}s`) => `${count(number)} ${num
 /// of the catalogue, so the local text is read as if it were UTC and shown as UTC.
 export function venueTime(event) {
   const parts = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)/.exec(event.starts_at_local);
-  if (!parts) return { date: event.starts_at_local, day: event.starts_at_local, time: "", weekday: "", dayOfMonth: "", month: "", long: event.starts_at_local };
+  if (!parts) throw new TypeError(`starts_at_local is ${event.starts_at_local}, expected 2026-07-19T15:00`);
   const moment = new Date(`${parts[1]}T${parts[2]}:00Z`);
   const as = (options) => new Intl.DateTimeFormat(locale, { timeZone: "UTC", ...options }).format(moment);
   return {
@@ -38,8 +37,8 @@ export function venueTime(event) {
 /// The same moment on the visitor's own clock, or nothing if it reads the same.
 export function visitorTime(event) {
   const moment = new Date(event.starts_at);
-  if (Number.isNaN(moment.getTime())) return null;
-  const here = new Intl.DateTimeFormat(locale, { weekday: "short", hour: "numeric", minute: "2-digit" }).format(moment);
+  const options = { weekday: "short", hour: "numeric", minute: "2-digit" };
+  const here = new Intl.DateTimeFormat(locale, options).format(moment);
   const there = venueTime(event);
   return here.includes(there.time) ? null : here;
 }

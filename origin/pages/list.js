@@ -17,7 +17,7 @@ load();
 async function load() {
   byId("panel").hidden = true;
   byId("loading").hidden = false;
-  const slowly = setTimeout(() => (byId("loading-text").textContent = "Still loading. Your connection seems slow."), SLOW_SECS * 1000);
+  const slowly = setTimeout(sayItIsSlow, SLOW_SECS * 1000);
   try {
     events = (await ask("/api/v1/events")).events;
     events.sort((a, b) => (a.starts_at < b.starts_at ? -1 : a.starts_at > b.starts_at ? 1 : 0));
@@ -33,6 +33,10 @@ async function load() {
     clearTimeout(slowly);
     byId("loading").hidden = true;
   }
+}
+
+function sayItIsSlow() {
+  byId("loading-text").textContent = "Still loading. Your connection seems slow.";
 }
 
 function show() {
@@ -78,7 +82,8 @@ function heroOf(event) {
 // --- by day -----------------------------------------------------------------------------------------
 
 function filterChanged() {
-  const asked = new URLSearchParams(Object.entries(filters).map(([name, field]) => [name, field.value.trim()]).filter(([, value]) => value));
+  const values = Object.entries(filters).map(([name, field]) => [name, field.value.trim()]);
+  const asked = new URLSearchParams(values.filter(([, value]) => value));
   history.replaceState(null, "", asked.size > 0 ? `?${asked}` : location.pathname);
   showDays();
 }
@@ -91,7 +96,8 @@ function showDays() {
       (!filters.city.value || event.city === filters.city.value) &&
       (!filters.stage.value || event.stage === filters.stage.value);
   });
-  byId("found").textContent = found.length === events.length ? plural(events.length, "match", "matches") : `${count(found.length)} of ${plural(events.length, "match", "matches")}`;
+  const all = plural(events.length, "match", "matches");
+  byId("found").textContent = found.length === events.length ? all : `${count(found.length)} of ${all}`;
   byId("none-found").hidden = found.length > 0;
   const days = new Map();
   for (const event of found) {

@@ -7,7 +7,7 @@
 export class Seats {
   constructor(map, zones) {
     this.map = map;
-    this.zones = zones.map((zone, position) => ({ ...zone, number: position + 1, ink: inkOn(zone.color) }));
+    this.zones = numbered(zones);
     this.count = map.seats;
     this.x = new Float32Array(this.count);
     this.y = new Float32Array(this.count);
@@ -70,12 +70,19 @@ export class Seats {
   }
 
   countFree() {
-    for (const block of this.blocks) block.free = block.rows.reduce((free, row) => free + this.freeInRow(row), 0);
+    for (const block of this.blocks) {
+      block.free = block.rows.reduce((free, row) => free + this.freeInRow(row), 0);
+    }
   }
 }
 
-/// The name of a seat as people say it.
-export const seatName = ({ block, row, number }) => `Block ${block.label ?? block}, row ${row}, seat ${number}`;
+/// Zones with what marks them beside their colour: a number, and the ink that reads on it.
+export const numbered = (zones) =>
+  zones.map((zone, position) => ({ ...zone, number: position + 1, ink: inkOn(zone.color) }));
+
+/// The name of a seat as people say it; the origin's seats have their block's label only.
+export const seatName = ({ block, row, number }) =>
+  `Block ${block.label ?? block}, row ${row}, seat ${number}`;
 
 /// The smallest distance between neighbours, in the map's units.
 function pitchOf(block) {

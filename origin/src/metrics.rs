@@ -128,7 +128,7 @@ impl Metrics {
             pass_refused_total: counter(
                 &registry,
                 "origin_pass_refused_total",
-                "Sale requests without a verified pass: somebody walks around the line, or keys differ.",
+                "Sale requests without a verified pass: a way around the line, or keys differ.",
             )?,
             commands_total: counters(
                 &registry,
@@ -154,7 +154,7 @@ impl Metrics {
             log_failures_total: counters(
                 &registry,
                 "origin_log_failures_total",
-                "Writes to the log that failed: look at the disk; fenced means a second origin runs.",
+                "Failed writes to the log: look at the disk; fenced means a second origin.",
                 &["kind"],
             )?,
             payments_total: counters(

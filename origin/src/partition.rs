@@ -263,8 +263,7 @@ impl Writer {
             book.seq,
             lease.epoch
         );
-        let mut writer =
-            Self { setup, epoch: lease.epoch, book, changes_since_snapshot: replayed };
+        let mut writer = Self { setup, epoch: lease.epoch, book, changes_since_snapshot: replayed };
         writer.publish_all();
         Ok(writer)
     }
@@ -358,7 +357,8 @@ impl Writer {
             for hold in due {
                 let (changes, _) = state.apply(&Command::Expire { hold }, now);
                 self.setup.metrics.expired_total.inc_by(changes.len() as u64);
-                entries.extend(changes.into_iter().map(|c| Entry { event: event.clone(), change: c }));
+                entries
+                    .extend(changes.into_iter().map(|c| Entry { event: event.clone(), change: c }));
             }
         }
     }
@@ -504,7 +504,10 @@ impl Book {
                 match book.replay(partition, record.seq, &record.bytes) {
                     Ok(()) => {}
                     // Whole but unknown is a newer version's work, and not ours to put aside.
-                    Err(PartitionError::Record { source: source @ RecordError::Damaged { .. }, .. }) => {
+                    Err(PartitionError::Record {
+                        source: source @ RecordError::Damaged { .. },
+                        ..
+                    }) => {
                         let is_last = at + 1 == stored.len()
                             && setup
                                 .log
@@ -590,7 +593,9 @@ impl Book {
     }
 }
 
-fn answer(decided: impl IntoIterator<Item = (Answer, oneshot::Sender<Result<Answer, Unavailable>>)>) {
+fn answer(
+    decided: impl IntoIterator<Item = (Answer, oneshot::Sender<Result<Answer, Unavailable>>)>,
+) {
     for (answer, waiting) in decided {
         // Who has gone away does not need to know.
         let _ = waiting.send(Ok(answer));

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use keys::{EventId, KeyFileError, Keyring, Pass, Refusal, Sealed, Statement as _, Timestamp, Verified};
+use keys::{
+    EventId, KeyFileError, Keyring, Pass, Refusal, Sealed, Statement as _, Timestamp, Verified,
+};
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
 
@@ -99,7 +101,7 @@ impl Passes {
                 self.current.store(Arc::new(fresh));
             }
             Err(error) => {
-                tracing::error!(%error, "the key file has changed and cannot be used, keeping the old keys");
+                tracing::error!(%error, "the key file cannot be used, keeping the old keys");
                 // Complain once a change, not once a look.
                 let old = self.current.load_full();
                 self.current.store(Arc::new(Current {

@@ -23,9 +23,7 @@ use crate::http::{self, App, Documents, Doors, Pages, Shop};
 use crate::load::Window;
 use crate::log::{Log, LogError, SqliteLog};
 use crate::metrics::Metrics;
-use crate::partition::{
-    EventSetup, Partition, PartitionError, PartitionSetup, partition_of,
-};
+use crate::partition::{EventSetup, Partition, PartitionError, PartitionSetup, partition_of};
 use crate::passes::Passes;
 use crate::pay::{Gateway, Sandbox};
 use crate::sale::Rules;
@@ -257,7 +255,8 @@ impl House {
         let mut handles = Vec::new();
         let mut writers = Vec::new();
         for partition in 0..*partitions {
-            let is_here = |setup: &&EventSetup| partition_of(&setup.event, *partitions) == partition;
+            let is_here =
+                |setup: &&EventSetup| partition_of(&setup.event, *partitions) == partition;
             let setup = PartitionSetup {
                 partition,
                 owner: config.name.clone(),
@@ -307,8 +306,7 @@ struct Stands {
 
 impl Stands {
     fn build(catalogue: &Catalogue, rules: Rules) -> Result<Self, StartError> {
-        let mut stands =
-            Self { shops: BTreeMap::new(), maps: BTreeMap::new(), setups: Vec::new() };
+        let mut stands = Self { shops: BTreeMap::new(), maps: BTreeMap::new(), setups: Vec::new() };
         let mut venues: BTreeMap<u32, (Arc<Venue>, String)> = BTreeMap::new();
         for event in catalogue.events().iter().filter(|event| event.status == Status::OnSale) {
             let capacity = event.stadium.capacity;

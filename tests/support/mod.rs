@@ -7,7 +7,7 @@ pub mod visitor;
 use std::time::Duration;
 
 pub use stack::{TestStack, eventually};
-pub use visitor::{Page, Visitor};
+pub use visitor::Page;
 
 /// Longest wait for something that is to happen. Long, because test machines are slow; nothing
 /// waits that long when all is well.

@@ -46,6 +46,7 @@ pub struct Services {
 impl Services {
     /// Starts all three on free ports; the room has this mode and a quick pace.
     pub async fn start(mode: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         Demo::open(dir.path(), 0).unwrap();
         let ports: Vec<u16> = free_ports(5);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use keys::{Place, Sealed};
 use serde_json::{Value, json};
 
-use super::EVENT;
+use super::{EVENT, eventually};
 
 /// What a visitor sees after asking for the event's page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,8 @@ impl Visitor {
     pub fn at(edge: SocketAddr) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0x0a00_0001);
         let addr = std::net::Ipv4Addr::from(NEXT.fetch_add(1, Ordering::Relaxed)).to_string();
+        // The services in other processes install one for themselves only.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -162,6 +164,11 @@ impl Visitor {
             (200, "forward") => Page::Shop,
             (status, _) => Page::Other(status),
         }
+    }
+
+    /// Opens the event's page, and again when the turn has come, until inside.
+    pub async fn enter(&self) {
+        eventually("the visitor is inside", || async { self.arrive().await == Page::Shop }).await;
     }
 
     /// How many are ahead.

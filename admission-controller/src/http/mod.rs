@@ -109,8 +109,8 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.problem.status)
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&*self.problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Problem::MEDIA_TYPE));
@@ -170,16 +170,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 Refusal::new(415, "unsupported-media-type", "the body is not of a kind we read");
             return Err(refusal.detail("expected Content-Type: application/json"));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            match rejection {
+        let bytes =
+            Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
                 BytesRejection::FailedToBufferBody(cause)
                     if cause.status() == StatusCode::PAYLOAD_TOO_LARGE =>
                 {
                     Refusal::new(413, "body-too-large", "the body is longer than we read")
                 }
                 _ => Refusal::new(400, "body-unreadable", "the body could not be read"),
-            }
-        })?;
+            })?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             let refusal = if error.is_data() {
                 Refusal::new(422, "unexpected-body", "the body does not say what it should")

@@ -126,7 +126,11 @@ impl Embedded {
             ("foreign_keys", "OFF"),
         ] {
             db.pragma_update_and_check(None, name, value, |_| Ok(())).or_else(|error| {
-                if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(failed(error)) }
+                if error == rusqlite::Error::QueryReturnedNoRows {
+                    Ok(())
+                } else {
+                    Err(failed(error))
+                }
             })?;
         }
         db.set_prepared_statement_cache_capacity(64);
@@ -385,7 +389,9 @@ impl Embedded {
                 )
                 .map_err(failed)?;
             let rows = query
-                .query_map(params![line.event.as_str(), int(line.line)], |row| row.get::<_, String>(0))
+                .query_map(params![line.event.as_str(), int(line.line)], |row| {
+                    row.get::<_, String>(0)
+                })
                 .map_err(failed)?;
             rows.map(|text| parse("a front", &text.map_err(failed)?)).collect()
         })
@@ -994,9 +1000,9 @@ fn pass_row(row: &Row<'_>) -> rusqlite::Result<(EventId, PassRecord, bool)> {
 }
 
 fn event_at(row: &Row<'_>, column: usize) -> rusqlite::Result<EventId> {
-    row.get::<_, String>(column)?
-        .parse()
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+    row.get::<_, String>(column)?.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+    })
 }
 
 fn number_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -1089,13 +1095,19 @@ mod tests {
             store.lease(line.clone(), Lane::Standard, 42).await.unwrap();
             for visitor in 1..=50 {
                 let record = suite::record(visitor);
-                store.claim(line.clone(), record, Timestamp::from_secs(1_800_000_000)).await.unwrap();
+                store
+                    .claim(line.clone(), record, Timestamp::from_secs(1_800_000_000))
+                    .await
+                    .unwrap();
             }
             std::process::abort();
         }
         let directory = directory();
         let killed = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::embedded::tests::what_was_answered_survives_a_killed_process"])
+            .args([
+                "--exact",
+                "store::embedded::tests::what_was_answered_survives_a_killed_process",
+            ])
             .env(DYING_IN, &directory)
             .output()
             .unwrap();

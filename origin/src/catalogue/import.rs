@@ -99,7 +99,8 @@ pub fn events(sources: &Sources, on_sale: &[EventId]) -> Result<Vec<Event>, Cata
     let (stadiums_file, stadiums) = text(sources.stadiums.as_ref(), "built-in stadiums", STADIUMS)?;
     let lines: Vec<StadiumLine> =
         parse(&stadiums_file, &stadiums, "name, city, country and capacity")?;
-    let stadiums = lines.into_iter().enumerate().map(|(at, line)| stadium(&stadiums_file, at + 2, line));
+    let stadiums =
+        lines.into_iter().enumerate().map(|(at, line)| stadium(&stadiums_file, at + 2, line));
     let stadiums: Vec<Stadium> = stadiums.collect::<Result<_, _>>()?;
     let (file, matches) = text(sources.matches.as_ref(), "built-in matches", MATCHES)?;
     let lines: Vec<MatchLine> =
@@ -240,7 +241,8 @@ fn kick_off(date: &str, time: &str) -> Option<(Timestamp, String)> {
     let offset = Offset::from_hours(hours).ok()?;
     let at: Instant = offset.to_timestamp(local).ok()?;
     let millis = u64::try_from(at.as_millisecond()).ok()?;
-    let local = format!("{date}T{clock}:00{}{:02}:00", if hours < 0 { '-' } else { '+' }, hours.abs());
+    let local =
+        format!("{date}T{clock}:00{}{:02}:00", if hours < 0 { '-' } else { '+' }, hours.abs());
     Some((Timestamp::from_millis(millis), local))
 }
 

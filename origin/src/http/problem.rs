@@ -83,18 +83,14 @@ impl Refused {
             Refusal::HoldExpired => (StatusCode::GONE, "The hold has expired"),
             Refusal::HoldBought { .. } => (StatusCode::CONFLICT, "The hold was bought"),
             Refusal::PaymentInProgress => (StatusCode::CONFLICT, "A payment is under way"),
-            Refusal::PaymentDeclined => {
-                (StatusCode::PAYMENT_REQUIRED, "The payment was declined")
-            }
+            Refusal::PaymentDeclined => (StatusCode::PAYMENT_REQUIRED, "The payment was declined"),
             Refusal::PaymentUnknown => {
                 (StatusCode::SERVICE_UNAVAILABLE, "The payment is not settled yet")
             }
             Refusal::IdempotencyMismatch => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "Idempotency key used for another request")
             }
-            Refusal::TooManyAttempts { .. } => {
-                (StatusCode::CONFLICT, "Too many declined payments")
-            }
+            Refusal::TooManyAttempts { .. } => (StatusCode::CONFLICT, "Too many declined payments"),
             Refusal::UnknownOrder => (StatusCode::NOT_FOUND, "No such order"),
         };
         let refused = Self::new(status, refusal.code(), title).detail(refusal.to_string());
@@ -105,9 +101,9 @@ impl Refused {
             Refusal::VisitorLimit { have, max, .. } => {
                 refused.with("max", *max).with("have", *have)
             }
-            Refusal::HoldBought { order } => {
-                refused.with("order", order.to_string()).with("order_url", format!("/orders/{order}"))
-            }
+            Refusal::HoldBought { order } => refused
+                .with("order", order.to_string())
+                .with("order_url", format!("/orders/{order}")),
             Refusal::PaymentInProgress | Refusal::PaymentUnknown => refused.retry(),
             _ => refused,
         }
@@ -119,9 +115,7 @@ impl From<Unavailable> for Refused {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         match unavailable {
             Unavailable::Busy => Self::new(status, "busy", "Too many requests at once").retry(),
-            Unavailable::Down => {
-                Self::new(status, "unavailable", "Sales are interrupted").retry()
-            }
+            Unavailable::Down => Self::new(status, "unavailable", "Sales are interrupted").retry(),
         }
     }
 }

@@ -63,7 +63,10 @@ async fn events(State(app): State<Arc<App>>) -> Response {
     (headers, app.documents.events.clone()).into_response()
 }
 
-async fn event(State(app): State<Arc<App>>, Path(event): Path<String>) -> Result<Response, Refused> {
+async fn event(
+    State(app): State<Arc<App>>,
+    Path(event): Path<String>,
+) -> Result<Response, Refused> {
     let event: EventId = event.parse().map_err(|_| unknown_event())?;
     let document = app.documents.event.get(&event).ok_or_else(unknown_event)?;
     let headers = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, SHORT)];

@@ -51,7 +51,8 @@ impl FromRequestParts<Arc<App>> for Shopper {
             .and_then(|sealed| app.passes.open(&sealed, &event, Timestamp::now()).ok());
         let Some(pass) = opened else {
             app.metrics.pass_refused_total.inc();
-            let refused = Refused::new(StatusCode::FORBIDDEN, "pass-required", "A pass is required");
+            let refused =
+                Refused::new(StatusCode::FORBIDDEN, "pass-required", "A pass is required");
             return Err(refused.detail("come through the waiting room of this event"));
         };
         if app.shop(&event).is_none() {

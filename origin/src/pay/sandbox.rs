@@ -167,7 +167,11 @@ impl Sandbox {
     ///
     /// # Errors
     /// If the ledger cannot be read.
-    pub async fn entries(&self, after: String, limit: u32) -> Result<Vec<LedgerEntry>, GatewayError> {
+    pub async fn entries(
+        &self,
+        after: String,
+        limit: u32,
+    ) -> Result<Vec<LedgerEntry>, GatewayError> {
         let sql = "SELECT order_id, amount, currency, token, state, calls, at FROM ledger
                    WHERE order_id > ?1 ORDER BY order_id LIMIT ?2";
         self.with(move |ledger| {
@@ -275,21 +279,18 @@ mod tests {
         check("tok_lost", None, Absent, None).await;
     }
 
-    #[track_caller]
-    fn check(
+    async fn check(
         token: &'static str,
         first: Option<Standing>,
         looked_up: Standing,
         again: Option<Standing>,
-    ) -> impl Future<Output = ()> {
-        async move {
-            let (sandbox, charge) = (sandbox(), charge(token));
-            let order = charge.order;
-            assert_eq!(sandbox.authorise(charge.clone()).await.ok(), first, "{token}");
-            assert_eq!(sandbox.lookup(order).await.unwrap(), looked_up, "{token}");
-            assert_eq!(sandbox.authorise(charge).await.ok(), again, "{token}");
-            assert!(sandbox.totals().await.unwrap().authorised <= 1, "{token}");
-        }
+    ) {
+        let (sandbox, charge) = (sandbox(), charge(token));
+        let order = charge.order;
+        assert_eq!(sandbox.authorise(charge.clone()).await.ok(), first, "{token}");
+        assert_eq!(sandbox.lookup(order).await.unwrap(), looked_up, "{token}");
+        assert_eq!(sandbox.authorise(charge).await.ok(), again, "{token}");
+        assert!(sandbox.totals().await.unwrap().authorised <= 1, "{token}");
     }
 
     #[tokio::test]

@@ -2,9 +2,9 @@
 //! leaving no single seat alone if that can be had, then nearest to the middle of the pitch, then
 //! the lowest index, so that every replay and every machine answers the same.
 
+use super::Seat;
 use super::plan::{Plan, PlanRow, ZoneId};
 use super::seats::SeatSet;
-use super::Seat;
 
 /// Lower is better, compared from left to right.
 type Score = (u32, u64, Seat);

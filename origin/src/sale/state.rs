@@ -232,7 +232,9 @@ impl State {
             },
             Command::Release { hold, sub } => self.decide_release(*hold, *sub, now),
             Command::BeginPayment(begin) => self.decide_payment(begin, now),
-            Command::Settle { order, outcome } => (self.decide_settling(*order, *outcome, now), Ok(())),
+            Command::Settle { order, outcome } => {
+                (self.decide_settling(*order, *outcome, now), Ok(()))
+            }
             Command::Expire { hold } => (self.decide_expiry(*hold, now), Ok(())),
             Command::ViewOrder { .. } | Command::ListPaying => (Vec::new(), Ok(())),
         };

@@ -8,10 +8,8 @@ const HOLD_SECS: u64 = 600;
 
 /// Two rows of ten: seats 0 to 9 in zone `near` at 200, 10 to 19 in zone `far` at 100.
 fn plan() -> Arc<Plan> {
-    let rows = vec![
-        PlanRow { first: 0, len: 10, zone: 0 },
-        PlanRow { first: 10, len: 10, zone: 1 },
-    ];
+    let rows =
+        vec![PlanRow { first: 0, len: 10, zone: 0 }, PlanRow { first: 10, len: 10, zone: 1 }];
     let zone = |id: &str, price| Zone { id: id.into(), price };
     let distances = (0..20).map(|seat| (seat % 10_u64).abs_diff(5) + 100 * (seat / 10)).collect();
     let zones = vec![zone("near", 200), zone("far", 100)];
@@ -221,7 +219,8 @@ fn a_late_word_of_a_settled_order_changes_nothing() {
 fn a_hold_is_tried_ten_times() {
     let mut state = house();
     for attempt in 0..ATTEMPTS_MAX as u8 {
-        let (_, reply) = state.apply(&pay(1, ANA, &format!("k{attempt}"), "b", 120 + attempt), NOON);
+        let (_, reply) =
+            state.apply(&pay(1, ANA, &format!("k{attempt}"), "b", 120 + attempt), NOON);
         assert!(matches!(reply, Reply::Charge { .. }), "{attempt}: {reply:?}");
         state.apply(&settle(120 + attempt, Outcome::Declined), NOON);
     }
@@ -284,11 +283,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let holds = || 1..12_u8;
     let subs = || 200..204_u8;
     let orders = || 100..112_u8;
-    let outcome = prop_oneof![
-        Just(Outcome::Authorised),
-        Just(Outcome::Declined),
-        Just(Outcome::Unknown)
-    ];
+    let outcome =
+        prop_oneof![Just(Outcome::Authorised), Just(Outcome::Declined), Just(Outcome::Unknown)];
     let command = prop_oneof![
         3 => (holds(), subs(), prop::collection::vec(0..22_u32, 0..5))
             .prop_map(|(n, sub, seats)| hold(n, sub, &seats)),

@@ -168,13 +168,17 @@ impl Layout {
         let mut radius = RADIUS_FIRST;
         let last = shape.percent.len() - 1;
         let mut tiers = Vec::new();
-        for (tier, (percent, corners)) in shape.percent.iter().zip(shape.corner_blocks).enumerate() {
+        for (tier, (percent, corners)) in shape.percent.iter().zip(shape.corner_blocks).enumerate()
+        {
             let count = if tier == last { left } else { (rows * percent / 100).min(left) };
             left -= count;
-            let radii: Vec<f64> = (0..count).map(|row| radius + f64::from(row) * ROW_DEPTH).collect();
+            let radii: Vec<f64> =
+                (0..count).map(|row| radius + f64::from(row) * ROW_DEPTH).collect();
             let sectors = sectors(*corners);
-            let seats =
-                radii.iter().map(|r| sectors.iter().map(|sector| sector.seats(*r)).collect()).collect();
+            let seats = radii
+                .iter()
+                .map(|r| sectors.iter().map(|sector| sector.seats(*r)).collect())
+                .collect();
             radius += f64::from(count) * ROW_DEPTH + CONCOURSE;
             tiers.push(Tier { sectors, radii, seats });
         }
@@ -211,7 +215,8 @@ pub fn build(capacity: u32) -> Result<Venue, BowlError> {
         .ok_or(BowlError { capacity })?;
     layout.trim(layout.capacity() - capacity);
 
-    let reach = layout.tiers.iter().filter_map(|tier| tier.radii.last()).fold(0.0, |a: f64, b| a.max(*b));
+    let reach =
+        layout.tiers.iter().filter_map(|tier| tier.radii.last()).fold(0.0, |a: f64, b| a.max(*b));
     let half = (HALF_LONG + reach + MARGIN, HALF_SHORT + reach + MARGIN);
     let place = |(x, y): (f64, f64)| -> Point {
         // A few thousand at most.

@@ -30,3 +30,16 @@ impl MapDocument {
         Ok(Self { hash, gzip: gzip(&plain), plain: plain.into() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_house_takes_less_than_half_a_megabyte_on_the_way() {
+        let venue = Venue::bowl(94_000).unwrap();
+        let map = MapDocument::new(&venue).unwrap();
+        assert!(map.gzip.len() < 500_000, "{} of {}", map.gzip.len(), map.plain.len());
+        assert_eq!(MapDocument::new(&venue).unwrap().hash, map.hash);
+    }
+}
