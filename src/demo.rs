@@ -146,7 +146,7 @@ impl Demo {
 /// The token of a role, for printing the address of its page.
 #[must_use]
 pub fn token_of(config: &ControllerConfig, role: TokenRole) -> Option<&str> {
-    config.tokens.iter().find(|token| token.role == role).map(|token| token.token.reveal())
+    config.tokens.iter().find(|token| token.role == role).map(|token| token.token.expose())
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {

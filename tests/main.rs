@@ -1,5 +1,7 @@
 //! End-to-end tests by promise. Each file is one promise to the people who use this.
 
+#![allow(clippy::unwrap_used)] // a test that panics has failed, and says where
+
 mod support;
 
 mod apart;

@@ -1,17 +1,11 @@
 //! The controller's configuration: one TOML file, checked once, at the door.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use admission_api::{RoomError, RoomSpec};
-use keys::Owner;
+use keys::{Owner, Secret};
 use serde::Deserialize;
-
-/// A shorter token could be guessed.
-const TOKEN_CHARS_MIN: usize = 16;
-/// A longer one does not fit into a header line of ours.
-const TOKEN_CHARS_MAX: usize = 256;
 
 /// Why the configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -60,40 +54,6 @@ pub enum TokenRole {
     Operator,
     /// Suspicions.
     Security,
-}
-
-/// Text that is never printed.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl TryFrom<String> for Secret {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let range = TOKEN_CHARS_MIN..=TOKEN_CHARS_MAX;
-        if range.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Self(text))
-        } else {
-            Err(format!(
-                "token is not {TOKEN_CHARS_MIN} to {TOKEN_CHARS_MAX} printable ASCII characters \
-                 without spaces"
-            ))
-        }
-    }
 }
 
 /// `[[tokens]]`: a bearer token and what it is for.
@@ -223,7 +183,7 @@ mod tests {
         let config = ControllerConfig::parse(SAMPLE, Path::new("sample")).unwrap();
         assert_eq!(config.rooms[0].event.as_str(), "wc2026-final");
         assert!(config.origin.is_some());
-        assert!(!format!("{config:?}").contains(config.tokens[0].token.reveal()));
+        assert!(!format!("{config:?}").contains(config.tokens[0].token.expose()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admission_api::{Gap, Restored, Revoked, Room, RoomMode, Stock};
+use admission_api::{Gap, Restored, Room, RoomMode, Stock};
 use keys::{EventId, Front, Keyring, Lane, Owner, Phase, PollHint, Sealed, StockBand, Timestamp};
 
 use crate::claims::RoomFacts;
@@ -35,8 +35,6 @@ const POLL: PollHint = PollHint { near_secs: 2, far_secs: 15 };
 pub struct Snapshot {
     /// By event.
     pub rooms: BTreeMap<EventId, Arc<RoomView>>,
-    /// Passes that ended before their time.
-    pub revoked: Vec<Revoked>,
     /// Judgements taken back.
     pub restored: Vec<Restored>,
 }
@@ -198,11 +196,7 @@ impl Control {
             if entries.is_empty() { Ok(()) } else { store.append(entries).await }
         });
         put.and(appended)?;
-        let mut snapshot = Snapshot {
-            rooms: BTreeMap::new(),
-            revoked: store.revoked(now).await?,
-            restored: store.restored().await?,
-        };
+        let mut snapshot = Snapshot { rooms: BTreeMap::new(), restored: store.restored().await? };
         for (status, plan) in planned {
             let event = status.room.spec.event.clone();
             let Some(runtime) = self.rooms.get_mut(&event) else { continue };

@@ -16,6 +16,6 @@ mod signals;
 mod start;
 pub mod store;
 
-pub use config::{ConfigError, ControllerConfig, OriginConfig, Secret, Token, TokenRole};
+pub use config::{ConfigError, ControllerConfig, OriginConfig, Token, TokenRole};
 pub use control::ControlError;
 pub use start::{Controller, ControllerParts, StartError, start};

@@ -207,7 +207,7 @@ pub async fn ask_origin(
             () = told_to_stop(&mut shutdown) => return,
         }
         let answer = tokio::select! {
-            answer = ask(&client, &url, origin.token.reveal()) => answer,
+            answer = ask(&client, &url, origin.token.expose()) => answer,
             () = told_to_stop(&mut shutdown) => return,
         };
         match answer {
@@ -272,6 +272,7 @@ mod tests {
                 latency,
             },
             rooms: Vec::new(),
+            revoked_after: 0,
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use keys::Owner;
+use keys::{Owner, Secret};
 use serde::Deserialize;
 
 use crate::client::Cidr;
@@ -38,32 +38,6 @@ pub enum ConfigError {
         /// What was expected.
         expected: &'static str,
     },
-}
-
-/// A secret text: at least 16 characters, printed as `***`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl TryFrom<String> for Secret {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        if text.len() < 16 { Err("a secret has at least 16 characters") } else { Ok(Self(text)) }
-    }
 }
 
 /// The whole configuration of one edge.
@@ -286,7 +260,7 @@ mod tests {
         check("127.0.0.1:7100",                "nowhere",                         "invalid socket address");
         check("new_per_minute = 100",          "new_per_minute = 0",              "nonzero");
         check("\"127.0.0.1/32\"",              "\"localhost\"",                   "is not an address range");
-        check("change-me-edge-token-1",        "short",                           "at least 16 characters");
+        check("change-me-edge-token-1",        "short",                           "16 to 256 printable");
         check("head_ms_max = 10000",           "head_ms_max = 1",                 "limits.head_ms_max is not between");
     }
 

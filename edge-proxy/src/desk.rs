@@ -230,8 +230,8 @@ impl Desk {
     }
 
     /// Ends a pass because the origin said so.
-    pub fn end(&self, pass: &Held<Pass>, reason: EndReason) {
-        self.live.revoke(pass.claims.jti);
+    pub fn end(&self, pass: &Held<Pass>, reason: EndReason, now: Timestamp) {
+        self.live.revoke(&pass.claims, reason, now);
         let request = EndRequest { edge: self.name.clone(), pass: pass.sealed.clone(), reason };
         self.outbox.end(request, &self.metrics);
     }
@@ -383,7 +383,7 @@ impl Desk {
         let held = self.shown(visit, Kind::Pass, room.event(), &self.passes)?;
         Ok(held.filter(|pass| {
             pass.claims.generation == room.room.pass_generation
-                && !self.live.is_revoked(&pass.claims.jti)
+                && !self.live.is_revoked(&pass.claims.jti, visit.now)
         }))
     }
 
@@ -906,7 +906,7 @@ impl Desk {
             None => Budget::New(visit.network),
         })?;
         if let Some(pass) = pass {
-            self.end(&pass, EndReason::Left);
+            self.end(&pass, EndReason::Left, visit.now);
         }
         Ok(self.without_cookies(Answer::empty(204, "leave"), visit, &room))
     }

@@ -31,7 +31,7 @@ mod visit;
 pub use client::{Cidr, CidrError};
 pub use config::{
     ClientConfig, ConfigError, ControllerConfig, EdgeConfig, GeoConfig, LimitsConfig, OriginConfig,
-    Secret, TlsConfig,
+    TlsConfig,
 };
 pub use geo::GeoError;
 pub use start::{Edge, EdgeParts, StartError, start};

@@ -1,13 +1,15 @@
 //! What the edge knows of the rooms at this moment: replaced as a whole once a second, read by
 //! every request without a lock.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use admission_api::{Restored, Room, SyncReply};
+use admission_api::{EndReason, Restored, Revoked, Room, SyncReply};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use keys::{EventId, Front, Id128, Keyring, Lane, Phase, Place, Refusal, Sealed, Timestamp};
+use keys::{EventId, Front, Id128, Keyring, Lane, Pass, Phase, Place, Refusal, Sealed, Timestamp};
+use parking_lot::RwLock;
 use serde::Serialize;
 
 use crate::guard::{self, Match};
@@ -102,7 +104,9 @@ impl Rooms {
 #[derive(Debug, Default)]
 pub struct Live {
     rooms: ArcSwap<Rooms>,
-    revoked: ArcSwap<HashSet<Id128>>,
+    /// Grows by what each sync brings; never held across an await.
+    revoked: RwLock<HashMap<Id128, Revoked>>,
+    revoked_upto: AtomicU64,
     restored: ArcSwap<HashMap<(EventId, Id128), Restored>>,
     heard_at: ArcSwap<Option<Timestamp>>,
 }
@@ -121,8 +125,14 @@ impl Live {
 
     /// Whether this pass ended before its time.
     #[must_use]
-    pub fn is_revoked(&self, jti: &Id128) -> bool {
-        self.revoked.load().contains(jti)
+    pub fn is_revoked(&self, jti: &Id128, now: Timestamp) -> bool {
+        self.revoked.read().get(jti).is_some_and(|revoked| revoked.from <= now)
+    }
+
+    /// Up to where ends of passes are known, for the next sync.
+    #[must_use]
+    pub fn revoked_upto(&self) -> u64 {
+        self.revoked_upto.load(Ordering::Relaxed)
     }
 
     /// A judgement of this visitor that was taken back.
@@ -142,12 +152,10 @@ impl Live {
     }
 
     /// Marks a pass ended here and now, before the controller's word comes round.
-    pub fn revoke(&self, jti: Id128) {
-        self.revoked.rcu(|known| {
-            let mut known = HashSet::clone(known);
-            known.insert(jti);
-            known
-        });
+    pub fn revoke(&self, pass: &Pass, reason: EndReason, now: Timestamp) {
+        let from = now.plus_secs(reason.grace_secs());
+        let revoked = Revoked { jti: pass.jti, from, until: pass.exp };
+        self.revoked.write().entry(pass.jti).or_insert(revoked);
     }
 
     /// Takes over what the controller said. A front that does not verify, or is older than the one
@@ -182,7 +190,11 @@ impl Live {
             (event, Arc::new(RoomNow { room, front, waiting_page }))
         });
         self.rooms.store(Arc::new(Rooms { by_event: rooms.collect() }));
-        self.revoked.store(Arc::new(reply.revoked.into_iter().map(|r| r.jti).collect()));
+        let mut revoked = self.revoked.write();
+        revoked.retain(|_, revoked| revoked.until > now);
+        revoked.extend(reply.revoked.into_iter().map(|revoked| (revoked.jti, revoked)));
+        drop(revoked);
+        self.revoked_upto.store(reply.revoked_upto, Ordering::Relaxed);
         let restored = reply.restored.into_iter().map(|r| ((r.event.clone(), r.sub), r));
         self.restored.store(Arc::new(restored.collect()));
         self.heard_at.store(Arc::new(Some(now)));

@@ -11,6 +11,8 @@ use crate::metrics::Metrics;
 
 /// Most suspicions kept while the controller is silent; about 1 KiB each.
 const SUSPICIONS_MAX: usize = 10_000;
+/// Most suspicions in one report, so that it stays well under the controller's 1 MiB.
+const SUSPICIONS_PER_SYNC: usize = 500;
 /// Most ends of passes kept; about 1 KiB each. A pass whose end is lost ends by its own time.
 const ENDS_MAX: usize = 10_000;
 /// A silent controller is logged at most this often, whatever the number of visitors.
@@ -107,8 +109,9 @@ impl Outbox {
         let mut reports = self.lock();
         let Reports { suspicions, traffic, requests_total, errors_total, latency, .. } =
             &mut *reports;
+        let count = suspicions.len().min(SUSPICIONS_PER_SYNC);
         Drained {
-            suspicions: std::mem::take(suspicions),
+            suspicions: suspicions.drain(..count).collect(),
             traffic: std::mem::take(traffic).into_values().collect(),
             origin: OriginSeen {
                 window_ms: 0,

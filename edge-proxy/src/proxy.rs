@@ -232,7 +232,9 @@ impl ProxyHttp for Proxy {
             _ => None,
         };
         if let Some(reason) = reason {
-            self.desk.end(pass, reason);
+            self.desk.end(pass, reason, Timestamp::now());
+        }
+        if reason == Some(EndReason::Revoked) {
             for kind in [Kind::Pass, Kind::Place] {
                 let cookie = cookies::clear(kind, room.event(), ctx.is_secure);
                 response.append_header("set-cookie", cookie)?;

@@ -82,6 +82,7 @@ async fn sync(desk: &Desk, session: Id128, seq: u64, last: &mut Instant) {
         suspicions: drained.suspicions,
         origin,
         rooms: drained.traffic,
+        revoked_after: desk.live.revoked_upto(),
     };
     match desk.controller.sync(&report).await {
         Ok(reply) => {

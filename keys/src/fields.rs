@@ -21,6 +21,9 @@ pub enum FieldError {
     /// Not 16 bytes of base64url.
     #[error("id {0:?} is not 22 characters of unpadded base64url")]
     NotAnId(String),
+    /// Not a shared secret. What was given is not repeated.
+    #[error("a secret is 16 to 256 printable ASCII characters without spaces, this is not")]
+    NotASecret,
     /// Not one of the lanes.
     #[error("lane {0:?} is not one of priority, standard, suspect")]
     NotALane(String),

@@ -11,6 +11,7 @@ mod file;
 mod jws;
 mod keyring;
 mod sealed;
+mod secret;
 mod statement;
 mod time;
 
@@ -19,6 +20,7 @@ pub use file::{Jwk, Jwks, KeyFileError};
 pub use jws::Refusal;
 pub use keyring::{Key, Keyring, Role, SKEW_SECS, SignError, Validity};
 pub use sealed::{Sealed, Verified};
+pub use secret::Secret;
 pub use statement::{
     Draw, Front, LaneFront, Pass, Phase, Place, PollHint, Statement, StockBand, Ticket,
 };

@@ -1,45 +1,16 @@
 //! What may be configured, and is it sound? Checked once; an error says file, key and what was
 //! expected.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keys::{EventId, Owner};
+use keys::{EventId, Owner, Secret};
 use serde::Deserialize;
 
 use crate::catalogue::Sources;
 use crate::pay::SandboxRules;
 use crate::sale::Rules;
-
-/// Shortest token that keeps guessing hopeless.
-const TOKEN_BYTES_MIN: usize = 16;
-
-/// A secret that prints as `***`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -220,10 +191,6 @@ impl TryFrom<OriginFile> for OriginConfig {
 
     fn try_from(file: OriginFile) -> Result<Self, ConfigError> {
         let OriginFile { catalogue, sale, limits, sandbox, .. } = file;
-        if file.internal_token.expose().len() < TOKEN_BYTES_MIN {
-            let found = format!("{} bytes long", file.internal_token.expose().len());
-            return refuse("internal_token", found, "at least 16 bytes");
-        }
         if !(1..=86_400).contains(&sale.hold_secs) {
             return refuse("sale.hold_secs", sale.hold_secs, "1 to 86400 seconds");
         }
@@ -276,7 +243,7 @@ impl TryFrom<OriginFile> for OriginConfig {
 
 fn refuse<T>(
     key: &'static str,
-    found: impl fmt::Display,
+    found: impl std::fmt::Display,
     expected: &'static str,
 ) -> Result<T, ConfigError> {
     Err(ConfigError::Value { key, found: found.to_string(), expected })

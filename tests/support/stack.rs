@@ -1,7 +1,6 @@
 //! A whole stack on free ports in a temporary folder.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use admission_api::PaceLimits;

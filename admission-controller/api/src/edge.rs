@@ -70,6 +70,8 @@ pub struct Sync {
     pub origin: OriginSeen,
     /// Traffic by room since the last sync.
     pub rooms: Vec<RoomTraffic>,
+    /// Ends of passes are known up to here: `revoked_upto` of the last answer, 0 at first.
+    pub revoked_after: u64,
 }
 
 /// The origin as an edge saw it.
@@ -107,8 +109,10 @@ pub struct SyncReply {
     pub rooms: Vec<Room>,
     /// The newest signed front of each room.
     pub fronts: Vec<Sealed<Front>>,
-    /// Passes that ended before their time and would still verify.
+    /// Passes that ended before their time and would still verify: those after `revoked_after`.
     pub revoked: Vec<Revoked>,
+    /// To be sent with the next sync.
+    pub revoked_upto: u64,
     /// Visitors whose judgement was taken back.
     pub restored: Vec<Restored>,
 }
@@ -118,6 +122,8 @@ pub struct SyncReply {
 pub struct Revoked {
     /// The pass.
     pub jti: Id128,
+    /// It is honoured until here: see [`EndReason::grace_secs`].
+    pub from: Timestamp,
     /// No need to remember it after this.
     pub until: Timestamp,
 }
@@ -229,6 +235,17 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// For how long edges still honour a pass after its end, in seconds. Its capacity is free at
+    /// once; but whoever has bought may have lost the connection with the answer in it, and asks
+    /// again with the same idempotency key.
+    #[must_use]
+    pub const fn grace_secs(self) -> u64 {
+        match self {
+            Self::Finished => 60,
+            Self::Left | Self::Revoked => 0,
+        }
+    }
+
     /// The name used in metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {

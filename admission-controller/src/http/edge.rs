@@ -92,11 +92,13 @@ pub(super) async fn sync(
         }
         lock(&app.heard).synced(&sync, now);
     }
+    let (revoked, revoked_upto) = app.store.revoked_after(sync.revoked_after, now).await?;
     let snapshot = app.snapshot.load();
     Ok(fresh(SyncReply {
         rooms: snapshot.rooms.values().map(|view| view.room.clone()).collect(),
         fronts: snapshot.rooms.values().filter_map(|view| view.sealed.clone()).collect(),
-        revoked: snapshot.revoked.clone(),
+        revoked,
+        revoked_upto,
         restored: snapshot.restored.clone(),
     }))
 }

@@ -209,7 +209,7 @@ async fn authorize(
     // Every token is compared, so that the time taken says nothing about which one came close.
     let mut found = None;
     for token in &guard.app.tokens {
-        let expected = token.token.reveal().as_bytes();
+        let expected = token.token.expose().as_bytes();
         if shown.is_some_and(|shown| bool::from(shown.as_bytes().ct_eq(expected))) {
             found = Some(token);
         }

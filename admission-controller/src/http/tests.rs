@@ -231,6 +231,7 @@ fn sync(seq: u64) -> Sync {
         suspicions: Vec::new(),
         origin: OriginSeen::default(),
         rooms: Vec::new(),
+        revoked_after: 0,
     }
 }
 

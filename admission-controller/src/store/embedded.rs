@@ -10,7 +10,7 @@
 //! numbers of which nobody knows.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +87,19 @@ enum Message {
 #[derive(Default)]
 struct Memory {
     rooms: BTreeMap<EventId, RoomMemory>,
-    revoked: Vec<Revoked>,
+    /// Ends of passes in the order in which they happened, each with its place in that order.
+    revoked: VecDeque<(u64, Revoked)>,
+    /// The last place given. It begins with the time of opening in microseconds, so that an edge
+    /// that knows the order of an earlier start hears everything again.
+    revoked_upto: u64,
+}
+
+impl Memory {
+    fn revoke(&mut self, record: &PassRecord, from: Timestamp) {
+        self.revoked_upto += 1;
+        let revoked = Revoked { jti: record.jti, from, until: record.exp };
+        self.revoked.push_back((self.revoked_upto, revoked));
+    }
 }
 
 struct RoomMemory {
@@ -187,7 +199,7 @@ impl Embedded {
 
     pub(super) async fn status(&self, now: Timestamp) -> Result<Vec<RoomStatus>, StoreError> {
         self.run(move |memory, _| {
-            memory.revoked.retain(|revoked| revoked.until > now);
+            memory.revoked.retain(|(_, revoked)| revoked.until > now);
             let rooms = memory.rooms.values_mut().map(|room| {
                 room.end_expired(now);
                 RoomStatus { room: room.room.clone(), inside: room.inside, issued: room.issued }
@@ -508,15 +520,22 @@ impl Embedded {
                 params![reason.label(), line.event.as_str(), pass.sub.as_bytes()],
             )?;
             room.leave(&record);
-            memory.revoked.push(Revoked { jti: record.jti, until: record.exp });
+            memory.revoke(&record, now.plus_secs(reason.grace_secs()));
             Ok(true)
         })
         .await
     }
 
-    pub(super) async fn revoked(&self, now: Timestamp) -> Result<Vec<Revoked>, StoreError> {
+    pub(super) async fn revoked_after(
+        &self,
+        after: u64,
+        now: Timestamp,
+    ) -> Result<(Vec<Revoked>, u64), StoreError> {
         self.run(move |memory, _| {
-            Ok(memory.revoked.iter().filter(|revoked| revoked.until > now).cloned().collect())
+            let from = memory.revoked.partition_point(|(at, _)| *at <= after);
+            let newer = memory.revoked.range(from..).map(|(_, revoked)| revoked);
+            let revoked = newer.filter(|revoked| revoked.until > now).cloned().collect();
+            Ok((revoked, memory.revoked_upto))
         })
         .await
     }
@@ -746,7 +765,8 @@ impl Memory {
 
     /// Reads everything that is kept in memory.
     fn read(db: &Connection, now: Timestamp) -> Result<Self, StoreError> {
-        let mut memory = Self::default();
+        let revoked_upto = now.as_millis().saturating_mul(1000);
+        let mut memory = Self { revoked_upto, ..Self::default() };
         let mut query = db.prepare("SELECT room FROM rooms").map_err(failed)?;
         let rows = query.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
         for text in rows {
@@ -770,17 +790,21 @@ impl Memory {
             )
             .map_err(failed)?;
         let rows = query.query_map([], pass_row).map_err(failed)?;
+        let mut ended = Vec::new();
         for row in rows {
             let (event, record, has_ended) = row.map_err(failed)?;
             let Some(room) = memory.rooms.get_mut(&event) else { continue };
             if has_ended && record.exp > now {
-                memory.revoked.push(Revoked { jti: record.jti, until: record.exp });
+                ended.push(record.clone());
             }
             if has_ended || record.exp <= now {
                 room.passes.insert(record.sub, Slot::Used { place_exp: record.place_exp });
             } else {
                 room.enter(record);
             }
+        }
+        for record in ended {
+            memory.revoke(&record, now);
         }
         let mut query = db
             .prepare(

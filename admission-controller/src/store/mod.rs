@@ -317,13 +317,18 @@ impl Store {
         }
     }
 
-    /// Passes that ended before their time and would still verify at `now`.
+    /// Passes that ended before their time and would still verify at `now`: those after the place
+    /// `after` in their order, and the last place. 0 asks for all.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn revoked(&self, now: Timestamp) -> Result<Vec<Revoked>, StoreError> {
+    pub async fn revoked_after(
+        &self,
+        after: u64,
+        now: Timestamp,
+    ) -> Result<(Vec<Revoked>, u64), StoreError> {
         match self {
-            Self::Embedded(store) => store.revoked(now).await,
+            Self::Embedded(store) => store.revoked_after(after, now).await,
         }
     }
 

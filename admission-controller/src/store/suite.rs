@@ -150,10 +150,12 @@ async fn a_claim_counts_once(open: &impl AsyncFn() -> Store) {
     drop(store);
     let store = open().await;
     assert_eq!(store.claim(line.clone(), record(1), NOW).await.unwrap(), Counted::Ended);
-    let revoked = store.revoked(NOW).await.unwrap();
+    let (revoked, upto) = store.revoked_after(0, NOW).await.unwrap();
     assert!(revoked.iter().any(|revoked| revoked.jti == record(1).jti));
-    let later = record(1).exp;
-    assert!(store.revoked(later).await.unwrap().iter().all(|r| r.jti != record(1).jti));
+    let nothing_new = store.revoked_after(upto, NOW).await.unwrap();
+    assert_eq!(nothing_new, (vec![], upto));
+    let later = store.revoked_after(0, record(1).exp).await.unwrap().0;
+    assert!(later.iter().all(|revoked| revoked.jti != record(1).jti));
 }
 
 async fn parallel_claims_count_once(open: &impl AsyncFn() -> Store) {

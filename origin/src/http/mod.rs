@@ -16,12 +16,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use keys::{EventId, Owner};
+use keys::{EventId, Owner, Secret};
 use tokio::sync::Semaphore;
 
 use crate::catalogue::{Catalogue, Event, Status};
 use crate::checkout::{Checkout, Sales};
-use crate::config::Secret;
 use crate::load::Window;
 use crate::metrics::Metrics;
 use crate::passes::Passes;
