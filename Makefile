@@ -2,11 +2,14 @@
 # Each installs what the machine lacks first (scripts/install).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools fmt lint
+.PHONY: help demo crowd test tools fmt lint
 .NOTPARALLEL:
 
 # Where `make demo` keeps keys, the line and the sales; remove it to start afresh.
 DATA ?= demo-data
+# The crowd that `make crowd` sends to a running demo.
+VISITORS ?= 5000
+OVER ?= 60s
 
 # A shell that was open before rustup came does not look there.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -22,6 +25,13 @@ help: ## Lists these targets
 demo: ## Builds and runs the whole, with a sale to try; stop it with Ctrl-C (DATA=demo-data)
 	@scripts/install build
 	@cargo run --release --locked --package waiting-room --bin waiting-room -- up --data $(DATA)
+
+# The token is read when the recipe runs: the demo makes it at its first start.
+crowd: ## Sends a crowd to the running demo and checks what it was answered (VISITORS=5000 OVER=60s)
+	@cargo run --release --locked --package loadtest -- drive --event wc2026-final --forwarded \
+		--visitors $(VISITORS) --over $(OVER) --window rise \
+		--ledger http://127.0.0.1:7003 \
+		--ledger-token "$$(sed -n 's/^internal_token = "\(.*\)"/\1/p' $(DATA)/origin.toml)"
 
 test: export RUST_BACKTRACE = 1
 test: tools lint ## Checks format, lints and all tests

@@ -60,3 +60,26 @@ fn a_taken_port_is_said() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains(&port.to_string()), "{said}");
 }
+
+/// An alert on a metric that nobody exports would never fire.
+#[test]
+fn every_alert_is_on_a_metric_that_exists() {
+    let exported = [
+        include_str!("../edge-proxy/src/metrics.rs"),
+        include_str!("../admission-controller/src/metrics.rs"),
+        include_str!("../origin/src/metrics.rs"),
+    ];
+    let rules = include_str!("../config/prometheus-rules.yml");
+    let mut seen = 0;
+    for line in rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")) {
+        let names = line.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        for name in names.filter(|name| {
+            ["edge_", "admission_", "origin_"].iter().any(|prefix| name.starts_with(prefix))
+        }) {
+            seen += 1;
+            let quoted = format!("\"{name}\"");
+            assert!(exported.iter().any(|source| source.contains(&quoted)), "{name}");
+        }
+    }
+    assert!(seen >= 9, "only {seen} metrics were found in the rules");
+}

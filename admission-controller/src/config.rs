@@ -123,7 +123,12 @@ impl ControllerConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        let mut config = Self::parse(&text, path)?;
+        // Relative paths are taken from the file's folder, wherever the program is started.
+        let folder = path.parent().unwrap_or(Path::new("."));
+        config.data_dir = folder.join(config.data_dir);
+        config.keyring = folder.join(config.keyring);
+        Ok(config)
     }
 
     /// Reads and checks a text; `path` is for messages.

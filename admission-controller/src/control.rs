@@ -393,6 +393,7 @@ impl Runtime {
             headroom,
             issued: status.issued,
             is_off: is_off && phase == Phase::Open,
+            followed: Lane::ALL.map(|lane| front::followed(&self.signed, lane, now)),
         };
         let front::Advance { state, called } = front::advance(&self.front, &drive, now);
         let claims = Front {

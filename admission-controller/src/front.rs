@@ -17,6 +17,9 @@ use keys::{Front, Lane, LaneFront, Timestamp};
 /// How long edges and pages may follow a line without hearing from us. Long enough to restart a
 /// controller, short enough that a pace decided for another situation does no harm.
 pub const LINE_VALID: Duration = Duration::from_secs(10);
+/// Within this time every edge that can hear us has heard of a new line: a sync a second, an answer
+/// and a document on its way.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// Most gaps remembered for a lane. Beyond it, the front spends pace on numbers nobody holds.
 const GAPS_MAX: usize = 4096;
 /// Whoever was called and has not come after this long no longer counts as on the way in.
@@ -212,6 +215,8 @@ pub struct Drive {
     pub issued: [u64; 3],
     /// Whether everybody is let in: the front keeps up with the numbers.
     pub is_off: bool,
+    /// The front does not stand below this, by [`Lane::index`]: see [`followed`].
+    pub followed: [u64; 3],
 }
 
 /// A new line, and how many visitors the front has called since the last one.
@@ -244,7 +249,9 @@ pub fn advance(old: &FrontState, drive: &Drive, now: Timestamp) -> Advance {
         std::array::from_fn(|lane| issued[lane].saturating_add(pace_millis[lane].div_ceil(1000)));
     let fronts: [u64; 3] = std::array::from_fn(|lane| {
         let Reached { plain, walked, .. } = reached[lane];
-        if drive.is_off { plain.max(issued[lane]) } else { plain.max(walked.min(ahead[lane])) }
+        let front =
+            if drive.is_off { plain.max(issued[lane]) } else { plain.max(walked.min(ahead[lane])) };
+        front.max(drive.followed[lane])
     });
     let people = |lane: usize, after: u64, up_to: u64| old.lanes[lane].people_between(after, up_to);
     let passed: u64 = (0..3).map(|lane| people(lane, old.lanes[lane].f0, fronts[lane])).sum();
@@ -390,6 +397,21 @@ pub fn effective(signed: &[Front], lane: Lane, now: Timestamp) -> u64 {
     valid.chain(newest).map(|front| front.at(lane, now)).max().unwrap_or(0)
 }
 
+/// How far readers may have got who have not heard of the newest line yet.
+///
+/// Edges fetch once a second and miss every other line. Had they followed a steep line and the next
+/// one that they hear started below, the front would go back before everybody's eyes; so a lowered
+/// pace takes hold [`HEARD_WITHIN`] later. Whoever is cut off for longer is dealt with by
+/// [`effective`].
+#[must_use]
+pub fn followed(signed: &[Front], lane: Lane, now: Timestamp) -> u64 {
+    let replaced_at = signed.iter().skip(1).map(|front| Some(front.t0));
+    let lately = signed.iter().zip(replaced_at.chain([None])).filter(|(_, replaced_at)| {
+        replaced_at.is_none_or(|replaced_at| now.since(replaced_at) < HEARD_WITHIN)
+    });
+    lately.map(|(front, _)| front.at(lane, now)).max().unwrap_or(0)
+}
+
 /// Visitors who were called and may be on their way in.
 #[derive(Debug, Clone, Default)]
 pub struct Called {
@@ -469,7 +491,7 @@ mod tests {
 
     fn drive(pace_per_sec: f64, issued: [u64; 3]) -> Drive {
         let weights = LaneWeights::default();
-        Drive { pace_per_sec, weights, headroom: None, issued, is_off: false }
+        Drive { pace_per_sec, weights, headroom: None, issued, is_off: false, followed: [0; 3] }
     }
 
     /// What is published of a state.
@@ -729,6 +751,35 @@ mod tests {
                     prop_assert!(next.lanes[SUSPECT].pace_milli <= to_milli(share) + 1);
                 }
                 (state, published) = (next, document);
+            }
+        }
+
+        #[test]
+        fn a_reader_who_misses_lines_never_sees_the_front_go_back(
+            paces in proptest::collection::vec((0.0..500.0_f64, 1..4_usize), 2..60),
+        ) {
+            let issued = [0, 100_000, 0];
+            let mut state = FrontState::default();
+            let mut signed: Vec<Front> = Vec::new();
+            let mut heard: Option<Front> = None;
+            let mut missed = 0;
+            for (seq, (pace, hears_every)) in (1..).zip(paces) {
+                let now = at_ms(seq * 500);
+                let followed = Lane::ALL.map(|lane| followed(&signed, lane, now));
+                state = advance(&state, &Drive { followed, ..drive(pace, issued) }, now).state;
+                signed.retain(|front| front.until > now);
+                signed.push(document(&state, seq));
+                missed += 1;
+                if missed < hears_every {
+                    continue;
+                }
+                missed = 0;
+                let newest = document(&state, seq);
+                for lane in Lane::ALL {
+                    let was = heard.as_ref().map_or(0, |front| front.at(lane, now));
+                    prop_assert!(newest.at(lane, now) >= was, "{lane} fell from {was}");
+                }
+                heard = Some(newest);
             }
         }
     }

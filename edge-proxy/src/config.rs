@@ -256,11 +256,11 @@ mod tests {
         check("threads = 2",                   "threads = 0",                     "threads is not between 1 and 256");
         check("threads = 2",                   "thread = 2",                      "unknown field `thread`");
         check("name = \"edge-1\"",             "name = \"Edge 1\"",               "owner \"Edge 1\" is not");
-        check("http://127.0.0.1:7101",         "ftp://x",                         "controller.url is not a URL");
-        check("127.0.0.1:7100",                "nowhere",                         "invalid socket address");
+        check("http://127.0.0.1:7001",         "ftp://x",                         "controller.url is not a URL");
+        check("127.0.0.1:7002",                "nowhere",                         "invalid socket address");
         check("new_per_minute = 100",          "new_per_minute = 0",              "nonzero");
         check("\"127.0.0.1/32\"",              "\"localhost\"",                   "is not an address range");
-        check("change-me-edge-token-1",        "short",                           "16 to 256 printable");
+        check("change-me-edge-1-token",        "short",                           "16 to 256 printable");
         check("head_ms_max = 10000",           "head_ms_max = 1",                 "limits.head_ms_max is not between");
     }
 

@@ -31,7 +31,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct DriveArgs {
     /// Address of the edge.
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    #[arg(long, default_value = "http://127.0.0.1:7000")]
     edge: String,
     /// The event.
     #[arg(long)]
@@ -82,9 +82,9 @@ struct DriveArgs {
     /// Fails if two joins that stand in the wrong order are further apart than this.
     #[arg(long, value_parser = duration)]
     swap_max: Option<Duration>,
-    /// Address of the origin's payment ledger, to check charges against sales.
+    /// The origin's internal address, whose payment ledger is compared with the sales.
     #[arg(long, requires = "ledger_token")]
-    origin_load: Option<String>,
+    ledger: Option<String>,
     /// Bearer token of the ledger.
     #[arg(long)]
     ledger_token: Option<String>,
@@ -132,9 +132,10 @@ fn run(args: &DriveArgs) -> Result<Report, Box<dyn std::error::Error>> {
 fn options(args: &DriveArgs) -> Result<DriveOptions, Box<dyn std::error::Error>> {
     let targets = if args.i_own_this_target { Targets::Owned } else { Targets::Loopback };
     let edge = Target::parse(&args.edge, targets)?;
-    let ledger = match (&args.origin_load, &args.ledger_token) {
+    let ledger = match (&args.ledger, &args.ledger_token) {
         (Some(address), Some(token)) => {
-            Some(LedgerSource { target: Target::parse(address, targets)?, token: token.clone() })
+            let address = format!("{}/internal/v1/sandbox/ledger", address.trim_end_matches('/'));
+            Some(LedgerSource { target: Target::parse(&address, targets)?, token: token.clone() })
         }
         (Some(_) | None, _) => None,
     };
