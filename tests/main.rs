@@ -15,3 +15,4 @@ mod order;
 mod oversell;
 mod proxying;
 mod restarts;
+mod rotation;

@@ -248,29 +248,31 @@ impl Keyring {
         Jwks { keys: self.keys().map(|key| key.to_jwk(false)).collect() }
     }
 
-    /// Makes a successor for every signing key that is in use: it signs from `now` on, and the old
-    /// one signs no more and verifies for `overlap_secs`. Returns the new ids.
+    /// Makes a successor for every signing key that will be in use at `at`: it signs from then on,
+    /// and the old one signs no more and verifies for `overlap_secs`. Returns the new ids.
     ///
-    /// A key that was made this very second is left alone, for it would have had no time at all.
-    pub fn roll(&mut self, now: Timestamp, use_secs: u64, overlap_secs: u64) -> Vec<String> {
+    /// `at` lies ahead by as long as it takes to tell everybody who verifies: a key that signs
+    /// before the others know it makes statements that they refuse. A key that begins at `at` or
+    /// later is left alone, for it would have had no time at all.
+    pub fn roll(&mut self, at: Timestamp, use_secs: u64, overlap_secs: u64) -> Vec<String> {
         // Key files count whole seconds; with a fraction, a young key could end as it began there.
-        let now = now.floor_to_secs();
+        let at = at.floor_to_secs();
         let old: Vec<Key> = self
             .keys()
             .filter(|key| key.can_sign() && key.validity.revoked_at.is_none())
-            .filter(|key| key.validity.use_from < now && now < key.validity.use_until)
+            .filter(|key| key.validity.use_from < at && at < key.validity.use_until)
             .cloned()
             .collect();
         let mut made = Vec::new();
         for key in old {
             if let Some(known) = self.key_mut(&key.kid) {
-                known.validity.use_until = now;
-                known.validity.valid_until = now.plus_secs(overlap_secs);
+                known.validity.use_until = at;
+                known.validity.valid_until = at.plus_secs(overlap_secs);
             }
             let validity = Validity {
-                use_from: now,
-                use_until: now.plus_secs(use_secs),
-                valid_until: now.plus_secs(use_secs).plus_secs(overlap_secs),
+                use_from: at,
+                use_until: at.plus_secs(use_secs),
+                valid_until: at.plus_secs(use_secs).plus_secs(overlap_secs),
                 revoked_at: None,
             };
             let successor = Key::generate(key.role, key.owner, validity);

@@ -1,6 +1,7 @@
 //! A whole stack on free ports in a temporary folder.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use admission_api::PaceLimits;
@@ -16,7 +17,7 @@ use super::{EVENT, PATIENCE};
 pub struct TestStack {
     stack: Option<Stack>,
     config: StackConfig,
-    _dir: TempDir,
+    dir: TempDir,
     /// Where visitors are served.
     pub edge: SocketAddr,
     /// The controller.
@@ -71,7 +72,7 @@ impl TestStack {
             admin: stack.edge_admin_addr,
             stack: Some(stack),
             config,
-            _dir: dir,
+            dir,
         };
         this.until_the_edge_knows_the_room().await;
         this
@@ -156,6 +157,11 @@ impl TestStack {
         let request =
             reqwest::Client::new().get(url).header("authorization", format!("Bearer {token}"));
         request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// The folder with configuration, keys and data.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// A metric of the edge: the sum over its labels.

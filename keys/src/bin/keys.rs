@@ -40,11 +40,15 @@ enum Command {
         #[arg(long, default_value_t = 24, value_parser = overlap_hours())]
         overlap_hours: u64,
     },
-    /// Makes a successor for each signing key; the old ones verify through the overlap.
+    /// Makes a successor for each signing key; the old ones verify through the overlap. Let the
+    /// others `trust` the file before the successor begins.
     Roll {
         /// The key file.
         #[arg(long)]
         file: PathBuf,
+        /// The successor begins after this time, so that everybody can learn of it first.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=10_080))]
+        lead_minutes: u64,
         /// For how long the successor signs.
         #[arg(long, default_value_t = 90, value_parser = days())]
         days: u64,
@@ -157,9 +161,13 @@ fn run(command: Command, now: Timestamp) -> Result<(), CommandError> {
             keyring.save(&file)?;
             println!("{kid}");
         }
-        Command::Roll { file, days, overlap_hours } => {
+        Command::Roll { file, lead_minutes, days, overlap_hours } => {
             let mut keyring = Keyring::load(&file)?;
-            let kids = keyring.roll(now, days * DAY_SECS, overlap_hours * 3600);
+            let kids = keyring.roll(
+                now.plus_secs(lead_minutes * 60),
+                days * DAY_SECS,
+                overlap_hours * 3600,
+            );
             if kids.is_empty() {
                 return Err(CommandError::NothingToRoll(file));
             }

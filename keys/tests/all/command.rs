@@ -131,7 +131,7 @@ fn no_output_of_any_command_holds_a_secret() {
         printed += &answer.err;
     }
     let secrets = secrets(&path);
-    assert_eq!(secrets.len(), 3);
+    assert_eq!(secrets.len(), 4, "two keys and their successors");
     assert!(secrets.iter().all(|secret| !printed.contains(secret)));
     assert!(printed.contains(r#""x""#) && !printed.contains(r#""d""#), "{printed}");
 }
@@ -166,7 +166,8 @@ fn after_a_roll_old_statements_verify_and_new_ones_have_the_new_key() {
     let old_kid = Keyring::load(&path).unwrap().keys().next().unwrap().kid.clone();
     let old = sealed_now::<Place>(&path);
 
-    let new_kid = keys(&folder, "roll --file edge.json --days 7 --overlap-hours 2", "").done();
+    let roll = "roll --file edge.json --lead-minutes 0 --days 7 --overlap-hours 2";
+    let new_kid = keys(&folder, roll, "").done();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let new = sealed_now::<Place>(&path);
     assert_ne!(old.split('.').next(), new.split('.').next());
@@ -179,6 +180,22 @@ fn after_a_roll_old_statements_verify_and_new_ones_have_the_new_key() {
     assert_eq!(old.use_until, new.use_from, "one stops as the other starts");
     assert_eq!(old.valid_until, old.use_until.plus_secs(2 * 3600));
     assert_eq!(new.use_until, new.use_from.plus_secs(7 * 86_400));
+}
+
+#[test]
+fn a_successor_begins_after_the_lead_and_the_old_key_signs_until_then() {
+    let folder = folder("command_roll_lead");
+    let path = file_in_use(&folder, Role::Edge);
+    let old_kid = Keyring::load(&path).unwrap().keys().next().unwrap().kid.clone();
+    let before = Timestamp::now();
+    let new_kid = keys(&folder, "roll --file edge.json", "").done();
+    let ring = Keyring::load(&path).unwrap();
+    let of = |kid: &str| ring.keys().find(|key| key.kid == kid).unwrap().validity;
+    let (old, new) = (of(&old_kid), of(&new_kid));
+    assert!(new.use_from >= before.plus_secs(599), "ten minutes to tell the others");
+    assert_eq!(old.use_until, new.use_from);
+    let text = sealed_now::<Place>(&path);
+    keys(&folder, "verify --file edge.json", &text).done();
 }
 
 #[test]
