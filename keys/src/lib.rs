@@ -6,6 +6,7 @@
 //! [`Keyring::open`] turns it into a [`Verified`], and whoever needs a checked statement asks
 //! for that type.
 
+mod draw;
 mod fields;
 mod file;
 mod jws;
@@ -15,13 +16,12 @@ mod secret;
 mod statement;
 mod time;
 
+pub use draw::{Beacon, Draw, DrawError, Opened, Order, Seed, SeedFacts};
 pub use fields::{EventId, FieldError, Id128, Lane, Owner, Risk};
 pub use file::{Jwk, Jwks, KeyFileError};
 pub use jws::Refusal;
 pub use keyring::{Key, Keyring, Role, SKEW_SECS, SignError, Validity};
 pub use sealed::{Sealed, Verified};
 pub use secret::Secret;
-pub use statement::{
-    Draw, Front, LaneFront, Pass, Phase, Place, PollHint, Statement, StockBand, Ticket,
-};
+pub use statement::{Front, LaneFront, Pass, Phase, Place, PollHint, Statement, StockBand, Ticket};
 pub use time::Timestamp;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::draw::{Draw, DrawError, Order};
 use crate::fields::{EventId, Id128, Lane, Owner, Risk};
 use crate::keyring::Role;
 use crate::time::{Timestamp, numeric_date};
@@ -179,6 +180,17 @@ impl Front {
         self.lanes.iter().find(|entry| entry.lane == lane)
     }
 
+    /// The order in which a lane's numbers stand.
+    ///
+    /// # Errors
+    /// If what was revealed of the draw does not fit what was announced.
+    pub fn order(&self, lane: Lane) -> Result<Order, DrawError> {
+        match &self.draw {
+            None => Ok(Order::ByNumber),
+            Some(draw) => draw.order(&self.aud, self.line, lane),
+        }
+    }
+
     /// The highest position of `lane` that may enter at `now`; 0 if nobody may.
     ///
     /// The answer never decreases as `now` grows, and stands from `until` on.
@@ -244,14 +256,6 @@ impl Phase {
             Self::Closed => "closed",
         }
     }
-}
-
-/// What is published of the draw. Reserved in the format; see ARCHITECTURE.md.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Draw {
-    /// SHA-256 of the secret, base64url: published before the opening.
-    pub commitment: String,
 }
 
 /// How much is left, coarse enough to be published.

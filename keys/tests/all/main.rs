@@ -4,6 +4,7 @@
 
 mod bytes;
 mod command;
+mod draw;
 mod files;
 mod refusals;
 mod roles;

@@ -82,7 +82,8 @@ fn a_renamed_type_does_not_make_a_place_a_pass() {
 fn a_pass_and_a_front_share_a_key_but_not_their_claims() {
     let mut header = header::<Pass>();
     let mut front = claims::<Front>();
-    front["message"] = json!(null); // or it is too long for a pass
+    // Or it is too long for a pass.
+    (front["message"], front["draw"]) = (json!(null), json!(null));
     let front_as_pass = sign(&header, &front, &seed(Role::Controller));
     assert!(matches!(refusal::<Pass>(&front_as_pass), Some(Refusal::Claims { .. })));
     header["typ"] = json!(Front::TYP);

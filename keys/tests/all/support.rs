@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use keys::{
-    Draw, EventId, Front, Id128, Key, Keyring, Lane, LaneFront, Owner, Pass, Phase, Place,
+    Beacon, Draw, EventId, Front, Id128, Key, Keyring, Lane, LaneFront, Owner, Pass, Phase, Place,
     PollHint, Risk, Role, Sealed, Statement, StockBand, Ticket, Timestamp, Validity,
 };
 use serde_json::{Value, json};
@@ -128,7 +128,7 @@ impl Kind for Front {
                 lane(Lane::Suspect, 0),
             ],
             reason: "the origin answers in 40 ms; it has room – for more".into(),
-            draw: Some(Draw { commitment: "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU".into() }),
+            draw: Some(Draw::announced(b"", Beacon::None)),
             stock: Some(StockBand::Few),
             poll: PollHint { near_secs: 2, far_secs: 20 },
             message: Some(
