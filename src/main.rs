@@ -113,8 +113,7 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let (listener, _) = bind("origin", config.listen)?;
             let (internal_listener, _) = bind("origin's load report", config.internal_listen)?;
             let (stop, shutdown) = watch::channel(false);
-            let parts =
-                OriginParts { public: Some(listener), internal: Some(internal_listener), shutdown };
+            let parts = OriginParts { listener, internal_listener, shutdown };
             let origin = origin::start(config, parts).await?;
             until_signal(&stop).await?;
             origin.stopped().await;

@@ -85,11 +85,7 @@ impl Stack {
         }
 
         let (origin_shutdown, shutdown) = watch::channel(false);
-        let parts = OriginParts {
-            public: Some(origin_listener),
-            internal: Some(internal_listener),
-            shutdown,
-        };
+        let parts = OriginParts { listener: origin_listener, internal_listener, shutdown };
         let origin =
             Part { service: origin::start(origin, parts).await?, shutdown: origin_shutdown };
 

@@ -2,13 +2,15 @@
 // Idempotency-Key, and never with another one.
 //
 // An attempt is its content and its key, kept for this tab until a definite answer came. A network
-// failure, a 503 or a reload in between finds the attempt again, so nobody pays twice.
+// failure, a 503 or a reload in between finds the attempt again, so nobody pays twice. An origin that
+// does not know yet tells the order's id: it can be looked at without a pass, so a visitor whose pass
+// ended meanwhile still learns what became of their money.
 
 import { ask, eventPath, Refusal } from "./api.js";
 
 const storageKey = (event) => `attempt:${event}`;
 
-/// The attempt whose outcome is not known yet: `{key, body}`, or null.
+/// The attempt whose outcome is not known yet: `{key, body, order?}`, or null.
 export function openAttempt(event) {
   return JSON.parse(sessionStorage.getItem(storageKey(event)));
 }
@@ -31,11 +33,30 @@ export async function pay(event, body) {
     });
     outcome = { is: "paid", orderUrl: order.order_url };
   } catch (error) {
+    const order = error instanceof Refusal && error.code !== "hold-bought" && error.problem.order;
+    if (order) {
+      attempt.order = order;
+      sessionStorage.setItem(storageKey(event), JSON.stringify(attempt));
+    }
     outcome = outcomeOf(error);
+    const isTurnedAway = ["pass-ended", "refused", "expired"].includes(outcome.is);
+    if (isTurnedAway && attempt.order) outcome = (await fateOf(attempt.order)) ?? outcome;
   }
   const isDefinite = outcome.is !== "unknown" && outcome.is !== "pass-ended";
   if (isDefinite) sessionStorage.removeItem(storageKey(event));
   return outcome;
+}
+
+/// What became of an order, or null if it is no more: it was declined then.
+async function fateOf(order) {
+  try {
+    const found = await ask(`/api/v1/orders/${encodeURIComponent(order)}`);
+    if (found.state === "confirmed") return { is: "paid", orderUrl: found.order_url };
+    return { is: "unknown", retryAfterSecs: 3 };
+  } catch (error) {
+    if (error instanceof Refusal && error.status === 404) return null;
+    return { is: "unknown", retryAfterSecs: 3 };
+  }
 }
 
 function outcomeOf(error) {

@@ -48,7 +48,10 @@ pub enum CheckoutError {
     Full,
     /// The provider was asked and we could not write down what it said.
     #[error("the outcome of the payment could not be written down yet")]
-    Unsettled,
+    Unsettled {
+        /// The order that it is for.
+        order: Id128,
+    },
 }
 
 /// An answer, and the time that the provider took of it.
@@ -105,6 +108,8 @@ pub struct Checkout {
     places: Arc<Semaphore>,
     /// Orders that a task of ours is at: the resolver leaves them alone.
     attended: Mutex<BTreeSet<Id128>>,
+    /// Payments of orders that are no more, which no log knows of: to be voided until it is done.
+    owed: Mutex<BTreeSet<Id128>>,
 }
 
 /// An order that a task of ours is at.
@@ -124,7 +129,7 @@ impl Checkout {
     #[must_use]
     pub fn new(sales: Arc<Sales>, gateway: Gateway, metrics: Arc<Metrics>) -> Self {
         let places = Arc::new(Semaphore::new(PAYMENTS_MAX));
-        Self { sales, gateway, metrics, places, attended: Mutex::default() }
+        Self { sales, gateway, metrics, places, attended: Mutex::default(), owed: Mutex::default() }
     }
 
     /// The provider.
@@ -146,12 +151,13 @@ impl Checkout {
         let place =
             Arc::clone(&self.places).try_acquire_owned().map_err(|_| CheckoutError::Full)?;
         let checkout = Arc::clone(self);
+        let order = begin.order;
         let task = tokio::spawn(async move {
             let paid = checkout.pay_attended(&event, begin, token).await;
             drop(place);
             paid
         });
-        task.await.unwrap_or(Err(CheckoutError::Unsettled))
+        task.await.unwrap_or(Err(CheckoutError::Unsettled { order }))
     }
 
     async fn pay_attended(
@@ -202,20 +208,28 @@ impl Checkout {
             let settled = self.sales.ask(event, Command::Settle { order, outcome }).await;
             match settled {
                 Err(Unavailable::Busy) => tokio::time::sleep(SETTLE_PAUSE).await,
-                Err(Unavailable::Down) => return Err(CheckoutError::Unsettled),
+                Err(Unavailable::Down) => return Err(CheckoutError::Unsettled { order }),
                 Ok(Answer { seq, reply: Reply::Refused(Refusal::UnknownOrder) }) => {
                     // The seats have gone back while we were asking: so must the money.
                     if outcome == Outcome::Authorised {
                         tracing::warn!(%order, "payment of an order that is no more is voided");
-                        self.void(order).await;
+                        self.give_back(order).await;
                     }
-                    let reply = Reply::Refused(Refusal::PaymentDeclined);
+                    let reply = Reply::Refused(Refusal::PaymentDeclined { seq });
                     return Ok(Answer { seq, reply });
                 }
                 Ok(answer) => return Ok(answer),
             }
         }
-        Err(CheckoutError::Unsettled)
+        Err(CheckoutError::Unsettled { order })
+    }
+
+    /// Voids the payment of an order that is no more, now or at a later round of the resolver.
+    async fn give_back(&self, order: Id128) {
+        self.owed().insert(order);
+        if self.void(order).await {
+            self.owed().remove(&order);
+        }
     }
 
     async fn void(&self, order: Id128) -> bool {
@@ -246,15 +260,23 @@ impl Checkout {
     /// One round of the resolver.
     pub async fn resolve(self: &Arc<Self>) {
         let mut tasks = JoinSet::new();
-        let mut unsettled = 0;
+        let owed: Vec<Id128> = self.owed().iter().copied().collect();
+        let mut unsettled = i64::try_from(owed.len()).unwrap_or(i64::MAX);
+        for order in owed {
+            if tasks.len() >= RESOLVED_AT_ONCE {
+                tasks.join_next().await;
+            }
+            let checkout = Arc::clone(self);
+            tasks.spawn(async move { checkout.give_back(order).await });
+        }
         for event in self.sales.events() {
             let Ok(answer) = self.sales.ask(event, Command::ListPaying).await else { continue };
             let Reply::Paying(orders) = answer.reply else { continue };
             for order in orders {
-                unsettled += 1;
                 if self.attended().contains(&order) {
                     continue;
                 }
+                unsettled += 1;
                 if tasks.len() >= RESOLVED_AT_ONCE {
                     tasks.join_next().await;
                 }
@@ -282,5 +304,37 @@ impl Checkout {
 
     fn attended(&self) -> MutexGuard<'_, BTreeSet<Id128>> {
         self.attended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn owed(&self) -> MutexGuard<'_, BTreeSet<Id128>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pay::{Sandbox, SandboxRules};
+
+    #[tokio::test]
+    async fn money_for_an_order_that_is_no_more_is_given_back_however_often_it_takes() {
+        let path = std::env::temp_dir().join(format!("origin-owed-{}", Id128::random()));
+        let rules = SandboxRules { timeout: Duration::ZERO, slow: Duration::ZERO };
+        let sandbox = Sandbox::open(Some(&path), rules).unwrap();
+        let broken = rusqlite::Connection::open(&path).unwrap();
+        let sales = Arc::new(Sales::new(Vec::new(), Vec::new()));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let gateway = Gateway::Sandbox(sandbox.clone());
+        let checkout = Arc::new(Checkout::new(sales, gateway, Arc::clone(&metrics)));
+        broken.execute_batch("ALTER TABLE ledger RENAME TO away").unwrap();
+        checkout.give_back(Id128::random()).await;
+        checkout.resolve().await;
+        assert_eq!(metrics.payments_unsettled.get(), 1);
+        broken.execute_batch("ALTER TABLE away RENAME TO ledger").unwrap();
+        checkout.resolve().await;
+        assert_eq!(sandbox.totals().await.unwrap().voided, 1);
+        checkout.resolve().await;
+        assert_eq!(metrics.payments_unsettled.get(), 0);
+        std::fs::remove_file(&path).unwrap();
     }
 }

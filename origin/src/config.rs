@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::catalogue::Sources;
 use crate::pay::SandboxRules;
-use crate::sale::Rules;
+use crate::sale::{Rules, SEATS_PER_ORDER_LIMIT};
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,8 @@ pub struct OriginConfig {
     pub in_flight_max: usize,
     /// Connections at once.
     pub connections_max: usize,
+    /// Whether a damaged last record of the log may be put aside at the start.
+    pub may_cut_damaged_tail: bool,
     /// How the built-in payment provider behaves.
     pub sandbox: SandboxRules,
 }
@@ -88,6 +90,8 @@ struct OriginFile {
     catalogue: CatalogueFile,
     #[serde(default)]
     sale: SaleFile,
+    #[serde(default)]
+    log: LogFile,
     #[serde(default)]
     limits: LimitsFile,
     #[serde(default)]
@@ -122,6 +126,12 @@ impl Default for SaleFile {
     fn default() -> Self {
         Self { hold_secs: 600, seats_per_order_max: 8, seats_per_visitor_max: 8, partitions: 1 }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LogFile {
+    cut_damaged_tail: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -190,11 +200,11 @@ impl TryFrom<OriginFile> for OriginConfig {
     type Error = ConfigError;
 
     fn try_from(file: OriginFile) -> Result<Self, ConfigError> {
-        let OriginFile { catalogue, sale, limits, sandbox, .. } = file;
+        let OriginFile { catalogue, sale, log, limits, sandbox, .. } = file;
         if !(1..=86_400).contains(&sale.hold_secs) {
             return refuse("sale.hold_secs", sale.hold_secs, "1 to 86400 seconds");
         }
-        if !(1..=100).contains(&sale.seats_per_order_max) {
+        if !(1..=SEATS_PER_ORDER_LIMIT).contains(&sale.seats_per_order_max) {
             return refuse("sale.seats_per_order_max", sale.seats_per_order_max, "1 to 100 seats");
         }
         if !(sale.seats_per_order_max..=10_000).contains(&sale.seats_per_visitor_max) {
@@ -233,6 +243,7 @@ impl TryFrom<OriginFile> for OriginConfig {
             partitions: sale.partitions,
             in_flight_max: limits.in_flight_max,
             connections_max: limits.connections_max,
+            may_cut_damaged_tail: log.cut_damaged_tail,
             sandbox: SandboxRules {
                 timeout: Duration::from_millis(sandbox.timeout_ms),
                 slow: Duration::from_millis(sandbox.slow_ms),
@@ -271,11 +282,12 @@ mod tests {
     fn what_does_not_fit_is_refused_with_file_key_and_expectation() {
         check("listen = \"nowhere\"", &["listen"]);
         check("colour = 1", &["colour", "expected"]);
-        check("internal_token = \"short\"", &["internal_token", "at least 16 bytes"]);
+        check("internal_token = \"short\"", &["internal_token", "16"]);
         check("sale.hold_secs = 0", &["sale.hold_secs is 0", "1 to 86400"]);
         check("sale.seats_per_order_max = 9", &["seats_per_visitor_max is 8", "at least"]);
         check("sale.partitions = 0", &["sale.partitions is 0", "1 to 64"]);
         check("sandbox.timeout_ms = 99999", &["sandbox.timeout_ms", "60000"]);
+        check("log.cut_damaged_tail = 1", &["cut_damaged_tail", "boolean"]);
         check("limits.in_flight_max = 0", &["limits.in_flight_max is 0"]);
         check("limits.connections_max = 0", &["limits.connections_max is 0"]);
         check("sale.seats = 9", &["seats", "expected"]);

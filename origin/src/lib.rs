@@ -19,6 +19,7 @@ pub mod sale;
 pub mod shelf;
 mod squeeze;
 mod start;
+pub mod steady;
 pub mod ticket;
 pub mod venue;
 

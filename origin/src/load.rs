@@ -13,8 +13,14 @@ pub const WINDOW_SECS: u64 = 10;
 #[derive(Debug)]
 pub struct Window {
     began: Instant,
-    writers: u32,
-    slots: Mutex<Vec<Slot>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    slots: Vec<Slot>,
+    /// Since when each writer has been at the work that it is at.
+    busy_since: Vec<Option<Instant>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -23,7 +29,8 @@ struct Slot {
     requests: u64,
     errors: u64,
     latency: Latency,
-    busy: Duration,
+    /// By writer.
+    busy: Vec<Duration>,
 }
 
 /// What a window adds up to.
@@ -37,7 +44,7 @@ pub struct Seen {
     pub errors: u64,
     /// Time to answer the others.
     pub latency: Latency,
-    /// Share of the time that the writers were busy, 0 to 1.
+    /// Share of the time that the busiest writer was busy, 0 to 1.
     pub busy_share: f64,
 }
 
@@ -46,14 +53,15 @@ impl Window {
     #[must_use]
     pub fn new(writers: u32, now: Instant) -> Self {
         let slots = vec![Slot::default(); WINDOW_SECS as usize + 1];
-        Self { began: now, writers: writers.max(1), slots: Mutex::new(slots) }
+        let busy_since = vec![None; writers.max(1) as usize];
+        Self { began: now, inner: Mutex::new(Inner { slots, busy_since }) }
     }
 
     /// Counts one answered request.
     pub fn answered(&self, took: Duration, is_error: bool, now: Instant) {
         let second = self.second(now);
-        let mut slots = self.lock();
-        let slot = slot(&mut slots, second);
+        let mut inner = self.lock();
+        let Some(slot) = slot(&mut inner.slots, second) else { return };
         slot.requests += 1;
         if is_error {
             slot.errors += 1;
@@ -62,14 +70,27 @@ impl Window {
         }
     }
 
-    /// Counts a writer's work; work that crosses seconds is shared out among them.
-    pub fn busy(&self, from: Instant, until: Instant) {
-        let mut slots = self.lock();
-        let mut at = from;
+    /// A writer begins some work; it counts from now on, not only once it is done.
+    pub fn begin(&self, writer: u32, now: Instant) {
+        if let Some(since) = self.lock().busy_since.get_mut(writer as usize) {
+            *since = Some(now);
+        }
+    }
+
+    /// A writer ends its work; work that crosses seconds is shared out among them.
+    pub fn end(&self, writer: u32, until: Instant) {
+        let mut inner = self.lock();
+        let from = inner.busy_since.get_mut(writer as usize).and_then(Option::take);
+        let Some(from) = from else { return };
+        let kept = self.second(until).saturating_sub(WINDOW_SECS);
+        let mut at = from.max(self.began + Duration::from_secs(kept));
         while at < until {
             let second = self.second(at);
             let end = (self.began + Duration::from_secs(second + 1)).min(until);
-            slot(&mut slots, second).busy += end.saturating_duration_since(at);
+            if let Some(slot) = slot(&mut inner.slots, second) {
+                slot.busy.resize(slot.busy.len().max(writer as usize + 1), Duration::ZERO);
+                slot.busy[writer as usize] += end.saturating_duration_since(at);
+            }
             at = end;
         }
     }
@@ -79,23 +100,31 @@ impl Window {
     pub fn seen(&self, now: Instant) -> Seen {
         let current = self.second(now);
         let first = (current + 1).saturating_sub(WINDOW_SECS);
+        let since = self.began + Duration::from_secs(first);
         let mut seen = Seen {
-            window: now.saturating_duration_since(self.began + Duration::from_secs(first)),
+            window: now.saturating_duration_since(since),
             requests: 0,
             errors: 0,
             latency: Latency::default(),
             busy_share: 0.0,
         };
-        let mut busy = Duration::ZERO;
-        for slot in self.lock().iter().filter(|slot| (first..=current).contains(&slot.second)) {
+        let inner = self.lock();
+        let running = inner.busy_since.iter().map(|from| {
+            from.map_or(Duration::ZERO, |from| now.saturating_duration_since(from.max(since)))
+        });
+        let mut busy: Vec<Duration> = running.collect();
+        for slot in inner.slots.iter().filter(|slot| (first..=current).contains(&slot.second)) {
             seen.requests += slot.requests;
             seen.errors += slot.errors;
             seen.latency.add(&slot.latency);
-            busy += slot.busy;
+            for (sum, more) in busy.iter_mut().zip(&slot.busy) {
+                *sum += *more;
+            }
         }
-        let available = seen.window.as_secs_f64() * f64::from(self.writers);
-        if available > 0.0 {
-            seen.busy_share = (busy.as_secs_f64() / available).clamp(0.0, 1.0);
+        // The busiest one is the one that people wait for; idle others do not help them.
+        let busiest = busy.into_iter().max().unwrap_or_default();
+        if !seen.window.is_zero() {
+            seen.busy_share = (busiest.as_secs_f64() / seen.window.as_secs_f64()).clamp(0.0, 1.0);
         }
         seen
     }
@@ -104,19 +133,23 @@ impl Window {
         now.saturating_duration_since(self.began).as_secs()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn slot(slots: &mut [Slot], second: u64) -> &mut Slot {
+/// The slot of a second, unless the ring has moved on from it.
+fn slot(slots: &mut [Slot], second: u64) -> Option<&mut Slot> {
     let len = slots.len() as u64;
     // The remainder is below the length, which is a usize.
-    let slot = &mut slots[usize::try_from(second % len).unwrap_or(0)];
+    let slot = slots.get_mut(usize::try_from(second % len).unwrap_or(0))?;
+    if slot.second > second {
+        return None;
+    }
     if slot.second != second {
         *slot = Slot { second, ..Slot::default() };
     }
-    slot
+    Some(slot)
 }
 
 #[cfg(test)]
@@ -130,12 +163,33 @@ mod tests {
         let at = |ms| began + Duration::from_millis(ms);
         window.answered(Duration::from_millis(3), false, at(100));
         window.answered(Duration::from_millis(3), true, at(200));
-        window.busy(at(500), at(1500));
+        window.begin(0, at(500));
+        window.end(0, at(1500));
         let seen = window.seen(at(2000));
         assert_eq!((seen.requests, seen.errors, seen.latency.count()), (2, 1, 1));
         assert!((seen.busy_share - 0.5).abs() < 0.01, "{seen:?}");
         let seen = window.seen(at(10_500));
         assert_eq!(seen.requests, 0, "the first second is over {seen:?}");
         assert!((seen.busy_share - 0.5 / 9.5).abs() < 0.01, "{seen:?}");
+    }
+
+    #[test]
+    fn the_busiest_writer_counts_and_so_does_work_that_has_not_ended() {
+        let began = Instant::now();
+        let window = Window::new(4, began);
+        let at = |ms| began + Duration::from_millis(ms);
+        window.begin(2, at(1000));
+        window.begin(3, at(1500));
+        let share = |now| window.seen(at(now)).busy_share;
+        assert!((share(2000) - 0.5).abs() < 0.01, "{}", share(2000));
+        window.end(3, at(2000));
+        assert!((share(30_000) - 1.0).abs() < 0.01, "a stalled disk is no idle one");
+        window.answered(Duration::ZERO, false, at(30_000));
+        window.end(2, at(30_000));
+        let seen = window.seen(at(30_000));
+        assert!((seen.busy_share - 1.0).abs() < 0.01, "{seen:?}");
+        assert_eq!(seen.requests, 1, "old seconds leave new ones alone");
+        window.answered(Duration::ZERO, false, at(19_000));
+        assert_eq!(window.seen(at(30_000)).requests, 1, "that second is over");
     }
 }

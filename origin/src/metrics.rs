@@ -14,10 +14,14 @@ pub enum LogFailure {
     Fenced,
     /// The place was taken.
     Conflict,
+    /// It could not be begun, and was tried again.
+    NotWritten,
     /// The store did not tell.
     Unknown,
     /// A damaged last record was put aside at start.
     Cut,
+    /// A snapshot was damaged, or did not fit the log.
+    Snapshot,
 }
 
 impl LogFailure {
@@ -25,8 +29,10 @@ impl LogFailure {
         match self {
             Self::Fenced => "fenced",
             Self::Conflict => "conflict",
+            Self::NotWritten => "not_written",
             Self::Unknown => "unknown",
             Self::Cut => "cut",
+            Self::Snapshot => "snapshot",
         }
     }
 }
@@ -87,6 +93,9 @@ pub struct Metrics {
     pub expired_total: IntCounter,
     /// Time to make one record durable.
     pub append_seconds: Histogram,
+    /// Holds that nobody waited for any more.
+    pub abandoned_total: IntCounter,
+    clock_held_total: IntCounterVec,
     log_failures_total: IntCounterVec,
     payments_total: IntCounterVec,
     partitions_up: IntGauge,
@@ -151,6 +160,17 @@ impl Metrics {
                 "origin_log_append_seconds",
                 "Time to make one record durable: the disk's pulse.",
             )?,
+            abandoned_total: counter(
+                &registry,
+                "origin_holds_abandoned_total",
+                "Holds not made because whoever asked had gone: visitors lose patience.",
+            )?,
+            clock_held_total: counters(
+                &registry,
+                "origin_clock_held_total",
+                "Batches decided at another time than the clock's, which was set: check NTP.",
+                &["clock"],
+            )?,
             log_failures_total: counters(
                 &registry,
                 "origin_log_failures_total",
@@ -171,7 +191,7 @@ impl Metrics {
             payments_unsettled: gauge(
                 &registry,
                 "origin_payments_unsettled",
-                "Payments without a known outcome; above 0 for minutes means the provider is away.",
+                "Payments without a known outcome that nobody is at; for minutes: the provider is away.",
             )?,
             seats: {
                 let opts = Opts::new("origin_seats", "Seats of all events on sale, by state.");
@@ -200,6 +220,11 @@ impl Metrics {
     /// Counts a failed write.
     pub fn log_failed(&self, kind: LogFailure) {
         self.log_failures_total.with_label_values(&[kind.label()]).inc();
+    }
+
+    /// Counts a batch for which the clock was not followed: it was `behind` or `ahead`.
+    pub fn clock_held(&self, clock: &'static str) {
+        self.clock_held_total.with_label_values(&[clock]).inc();
     }
 
     /// Counts a call to the provider.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keys::{EventId, Owner, Timestamp};
+use keys::{EventId, Id128, Owner, Timestamp};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
@@ -25,14 +25,24 @@ use crate::metrics::{LogFailure, Metrics, Up};
 use crate::record::{self, Entry, FIRST_LINK, Link, Record, RecordError, Snapshot};
 use crate::sale::{Command, Misfit, Plan, Refusal, Reply, Rules, State};
 use crate::shelf::Shelf;
+use crate::steady::{Followed, Reading, Steady};
 
 /// Most commands in one record: at this size the disk's delay is paid for many times over, and a
 /// record stays below 200 KB.
 const BATCH_MAX: usize = 512;
 /// Commands that may wait for the writer: about 100 ms of work; more would only wait longer.
 pub const CHANNEL_MAX: usize = 4096;
-/// A snapshot is taken after this many changes: replaying as many takes well under a second.
+/// A snapshot is taken after this many changes, once nobody waits: replaying as many takes well
+/// under a second.
 const CHANGES_PER_SNAPSHOT: u64 = 20_000;
+/// And after this many even while somebody waits: replaying as many takes a few seconds.
+const CHANGES_PER_SNAPSHOT_MAX: u64 = 100_000;
+/// How often a record that surely was not written is tried again before the state is read back.
+const APPEND_TRIES: u32 = 3;
+/// Pause between two of these.
+const APPEND_PAUSE: Duration = Duration::from_millis(50);
+/// A log that is further ahead of the clock than this at the start is worth a word.
+const LOG_AHEAD: Duration = Duration::from_secs(120);
 /// How often an idle writer looks whether it is to stop, or a hold is overdue.
 const IDLE_TICK: Duration = Duration::from_millis(100);
 /// How long a writer without a working log waits before it tries again.
@@ -41,7 +51,7 @@ const RELOAD_PAUSE: Duration = Duration::from_millis(500);
 const READ_LIMIT: u32 = 1024;
 
 /// Where the partition's time comes from.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+pub type Clock = Arc<dyn Fn() -> Reading + Send + Sync>;
 
 /// An event whose seats a partition keeps.
 #[derive(Debug, Clone)]
@@ -68,6 +78,8 @@ pub struct PartitionSetup {
     pub log: Log,
     /// Its clock.
     pub clock: Clock,
+    /// Whether a damaged last record may be put aside, which forgets what it sold.
+    pub may_cut_damaged_tail: bool,
     /// Where busy time is counted.
     pub window: Arc<Window>,
     /// Where the rest is counted.
@@ -105,7 +117,20 @@ pub enum PartitionError {
         /// The cause.
         source: LogError,
     },
-    /// A record before the last one cannot be read.
+    /// The last record is damaged. It was durable and answered for, so its seats belong to people.
+    #[error(
+        "the last record of partition {partition}, at {seq}, is damaged, and what it sold was \
+         answered for: restore the database, or forget that record with log.cut_damaged_tail"
+    )]
+    DamagedTail {
+        /// Which partition.
+        partition: PartitionId,
+        /// Which record.
+        seq: u64,
+        /// The cause.
+        source: RecordError,
+    },
+    /// A record cannot be read.
     #[error("log of partition {partition}")]
     Record {
         /// Which partition.
@@ -137,7 +162,7 @@ pub enum PartitionError {
         /// Which partition.
         partition: PartitionId,
         /// The cause.
-        source: serde_json::Error,
+        source: RecordError,
     },
     /// Somebody else owns the partition now.
     #[error("partition {partition} was taken over")]
@@ -198,7 +223,7 @@ impl Partition {
         let metrics = Arc::clone(&setup.metrics);
         let mut writer = Writer::open(setup)?;
         let stop = Arc::clone(&is_stopping);
-        let up = metrics.up();
+        let up = writer.up();
         let thread = std::thread::Builder::new()
             .name(format!("partition-{partition}"))
             .spawn(move || writer.run(&queue, &stop, up))
@@ -232,10 +257,25 @@ impl Partition {
     }
 }
 
+/// A writer that serves. Dropping it, by whatever, tells that its shelves are stale.
+struct Serving {
+    shelves: Vec<Arc<Shelf>>,
+    _up: Up,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.shelves.iter().for_each(|shelf| shelf.set_fresh(false));
+    }
+}
+
 /// Who writes, and what was written so far.
 struct Writer {
     setup: PartitionSetup,
+    /// Names this writer and no other, so that it knows its own epochs.
+    owner: String,
     epoch: u64,
+    steady: Steady,
     book: Book,
     changes_since_snapshot: u64,
 }
@@ -252,7 +292,8 @@ impl Writer {
     fn open(mut setup: PartitionSetup) -> Result<Self, PartitionError> {
         let partition = setup.partition;
         let failed = |source| PartitionError::Log { partition, source };
-        let lease = setup.log.acquire(partition, &setup.owner).map_err(failed)?;
+        let owner = format!("{} {}", setup.owner, Id128::random());
+        let lease = setup.log.acquire(partition, &owner).map_err(failed)?;
         let (book, replayed) = Book::load(&mut setup)?;
         tracing::info!(
             partition,
@@ -263,14 +304,35 @@ impl Writer {
             book.seq,
             lease.epoch
         );
-        let mut writer = Self { setup, epoch: lease.epoch, book, changes_since_snapshot: replayed };
+        let reading = (setup.clock)();
+        let ahead = book.at.since(reading.wall);
+        if ahead > LOG_AHEAD {
+            tracing::warn!(
+                partition,
+                ahead_secs = ahead.as_secs(),
+                "the log of partition {partition} is {} seconds ahead of the clock: time stands \
+                 still for holds until the clock has caught up, check it",
+                ahead.as_secs()
+            );
+        }
+        let steady = Steady::new(book.at, reading);
+        let changes_since_snapshot = replayed;
+        let epoch = lease.epoch;
+        let mut writer = Self { setup, owner, epoch, steady, book, changes_since_snapshot };
         writer.publish_all();
         Ok(writer)
     }
 
-    fn run(&mut self, queue: &Receiver<Job>, is_stopping: &AtomicBool, up: Up) {
+    fn up(&self) -> Serving {
+        let shelves: Vec<_> =
+            self.setup.events.iter().map(|event| Arc::clone(&event.shelf)).collect();
+        shelves.iter().for_each(|shelf| shelf.set_fresh(true));
+        Serving { shelves, _up: self.setup.metrics.up() }
+    }
+
+    fn run(&mut self, queue: &Receiver<Job>, is_stopping: &AtomicBool, serving: Serving) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
-        let mut up = Some(up);
+        let mut serving = Some(serving);
         while !is_stopping.load(Ordering::Relaxed) {
             match queue.recv_timeout(self.idle_for()) {
                 Ok(job) => batch.push(job),
@@ -278,16 +340,21 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             batch.extend(queue.try_iter().take(BATCH_MAX - batch.len()));
-            if up.is_none() {
+            let is_idle = batch.is_empty();
+            if serving.is_none() {
                 refuse(&mut batch);
-            } else if !self.serve(&mut batch) {
-                up = None;
+            } else if !self.at_work(|writer| writer.serve(&mut batch)) {
+                serving = None;
             }
-            if up.is_some() {
+            if serving.is_some() {
+                let most = if is_idle { CHANGES_PER_SNAPSHOT } else { CHANGES_PER_SNAPSHOT_MAX };
+                if self.changes_since_snapshot >= most {
+                    self.at_work(Self::snapshot);
+                }
                 continue;
             }
-            match self.reload() {
-                Ok(()) => up = Some(self.setup.metrics.up()),
+            match self.at_work(Self::reload) {
+                Ok(()) => serving = Some(self.up()),
                 Err(PartitionError::Fenced { partition }) => {
                     tracing::error!(partition, "partition {partition} was taken over, ending");
                     break;
@@ -300,30 +367,42 @@ impl Writer {
                 }
             }
         }
+        // No snapshot here: stopping has its time, and replay is short.
         refuse(&mut queue.try_iter().collect());
-        if up.is_some() && self.changes_since_snapshot > 0 {
-            self.snapshot();
-        }
+    }
+
+    /// Counts the time of some work as busy, from its first moment on.
+    fn at_work<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let (window, partition) = (Arc::clone(&self.setup.window), self.setup.partition);
+        window.begin(partition, Instant::now());
+        let done = work(self);
+        window.end(partition, Instant::now());
+        done
     }
 
     fn idle_for(&self) -> Duration {
         let next = self.book.states.values().filter_map(State::next_deadline).min();
-        next.map_or(IDLE_TICK, |at| at.since((self.setup.clock)()).min(IDLE_TICK))
+        next.map_or(IDLE_TICK, |at| at.since((self.setup.clock)().wall).min(IDLE_TICK))
+    }
+
+    fn now(&mut self) -> Timestamp {
+        let (now, followed) = self.steady.now((self.setup.clock)());
+        match followed {
+            Followed::Yes => {}
+            Followed::HeldBack => self.setup.metrics.clock_held("behind"),
+            Followed::HeldUp => self.setup.metrics.clock_held("ahead"),
+        }
+        now.max(self.book.at)
     }
 
     /// Decides a batch, writes it and answers it. `false` if the log failed.
     fn serve(&mut self, batch: &mut Vec<Job>) -> bool {
-        let started = Instant::now();
-        let now = (self.setup.clock)().max(self.book.at);
+        let now = self.now();
         let mut entries = Vec::new();
         self.expire(now, &mut entries);
         let decided = self.decide(batch, now, &mut entries);
         if entries.is_empty() {
             answer(decided);
-            if !batch.is_empty() {
-                self.setup.window.busy(started, Instant::now());
-            }
-            batch.clear();
             return true;
         }
         let size = entries.len() as u64;
@@ -331,8 +410,6 @@ impl Writer {
         let appending = Instant::now();
         let appended = self.append(&record);
         self.setup.metrics.append_seconds.observe(appending.elapsed().as_secs_f64());
-        self.setup.window.busy(started, Instant::now());
-        batch.clear();
         if !appended {
             for (_, waiting) in decided {
                 let _ = waiting.send(Err(Unavailable::Down));
@@ -343,11 +420,8 @@ impl Writer {
         self.book.at = now;
         self.setup.metrics.changes_total.inc_by(size);
         self.publish(&record.entries);
-        answer(decided.into_iter().map(|(a, w)| (Answer { seq: self.book.seq, ..a }, w)));
+        answer(decided);
         self.changes_since_snapshot += size;
-        if self.changes_since_snapshot >= CHANGES_PER_SNAPSHOT {
-            self.snapshot();
-        }
         true
     }
 
@@ -355,6 +429,7 @@ impl Writer {
         for (event, state) in &mut self.book.states {
             let due: Vec<_> = state.due(now).take(BATCH_MAX).collect();
             for hold in due {
+                state.set_next_seq(self.book.seq + entries.len() as u64);
                 let (changes, _) = state.apply(&Command::Expire { hold }, now);
                 self.setup.metrics.expired_total.inc_by(changes.len() as u64);
                 entries
@@ -375,17 +450,26 @@ impl Writer {
                 let _ = answer.send(Err(Unavailable::Down));
                 continue;
             };
+            // Seats for somebody who went away while waiting would be nobody's until they expire.
+            if matches!(command, Command::Hold { .. }) && answer.is_closed() {
+                self.setup.metrics.abandoned_total.inc();
+                continue;
+            }
+            let opening = state.opening();
+            let next_seq = self.book.seq + entries.len() as u64;
+            state.set_next_seq(next_seq + u64::from(opening.is_some()));
             let (changes, reply) = state.apply(&command, now);
             self.setup.metrics.commanded(&command, &reply);
             if !changes.is_empty()
-                && let Some(opening) = state.opening()
+                && let Some(opening) = opening
             {
                 let opened = state.evolve(&opening, now);
                 debug_assert_eq!(opened, Ok(()), "a state accepts its own seating");
                 entries.push(Entry { event: event.clone(), change: opening });
             }
             entries.extend(changes.into_iter().map(|c| Entry { event: event.clone(), change: c }));
-            decided.push((Answer { seq: self.book.seq, reply }, answer));
+            let seq = self.book.seq + entries.len() as u64;
+            decided.push((Answer { seq, reply }, answer));
         }
         decided
     }
@@ -400,7 +484,19 @@ impl Writer {
                 return false;
             }
         };
-        match self.setup.log.append(partition, self.epoch, record.seq, &bytes) {
+        let mut tries = 1;
+        let appended = loop {
+            match self.setup.log.append(partition, self.epoch, record.seq, &bytes) {
+                Err(AppendError::NotWritten(error)) if tries < APPEND_TRIES => {
+                    self.setup.metrics.log_failed(LogFailure::NotWritten);
+                    tracing::warn!(partition, seq = record.seq, %error, "writing a record again");
+                    tries += 1;
+                    std::thread::sleep(APPEND_PAUSE);
+                }
+                appended => break appended,
+            }
+        };
+        match appended {
             Ok(()) => {
                 self.book.link = link;
                 true
@@ -409,6 +505,7 @@ impl Writer {
                 let kind = match error {
                     AppendError::Fenced { .. } => LogFailure::Fenced,
                     AppendError::Conflict { .. } => LogFailure::Conflict,
+                    AppendError::NotWritten(_) => LogFailure::NotWritten,
                     AppendError::Unknown(_) => LogFailure::Unknown,
                 };
                 self.setup.metrics.log_failed(kind);
@@ -430,12 +527,9 @@ impl Writer {
     fn reload(&mut self) -> Result<(), PartitionError> {
         let partition = self.setup.partition;
         let failed = |source| PartitionError::Log { partition, source };
-        if self.setup.log.epoch(partition).map_err(failed)? != self.epoch {
-            return Err(PartitionError::Fenced { partition });
-        }
         // A new epoch also fences off our own append, should it still be on its way.
-        let lease = self.setup.log.acquire(partition, &self.setup.owner).map_err(failed)?;
-        self.epoch = lease.epoch;
+        let renewed = self.setup.log.renew(partition, &self.owner).map_err(failed)?;
+        self.epoch = renewed.ok_or(PartitionError::Fenced { partition })?.epoch;
         let (book, replayed) = Book::load(&mut self.setup)?;
         self.book = book;
         self.changes_since_snapshot = replayed;
@@ -454,16 +548,18 @@ impl Writer {
             link: URL_SAFE_NO_PAD.encode(book.link),
             events: book.states.iter().map(|(id, state)| (id.clone(), state.save())).collect(),
         };
-        let written = match serde_json::to_vec(&snapshot) {
-            Ok(bytes) => self.setup.log.put_snapshot(partition, book.seq, &bytes),
+        let written = match record::seal_snapshot(&snapshot) {
+            Ok(bytes) => self.setup.log.put_snapshot(partition, self.epoch, book.seq, &bytes),
             Err(error) => {
                 tracing::error!(partition, %error, "a snapshot cannot be written as JSON");
                 return;
             }
         };
-        match written {
-            Ok(()) => self.changes_since_snapshot = 0,
-            Err(error) => tracing::warn!(partition, %error, "a snapshot was not kept"),
+        // Kept or not, the next one waits its turn: trying at every batch would stall the sale.
+        self.changes_since_snapshot = 0;
+        if let Err(error) = written {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(partition, %error, cause, "a snapshot was not kept");
         }
     }
 
@@ -488,63 +584,92 @@ impl Writer {
 
 impl Book {
     /// Reads snapshot and log: the book, and how many changes were replayed.
+    ///
+    /// The log has everything that a snapshot has. Where the two do not fit, the log is right and
+    /// the snapshot is left out; no record is judged by a snapshot.
     fn load(setup: &mut PartitionSetup) -> Result<(Self, u64), PartitionError> {
         let partition = setup.partition;
         let failed = |source| PartitionError::Log { partition, source };
+        if let Some(stored) = setup.log.get_snapshot(partition).map_err(failed)? {
+            let mut book = Self::empty(setup);
+            let loaded = book.restore(setup, &stored.bytes).and_then(|()| book.follow(setup));
+            match loaded {
+                Ok(replayed) => return Ok((book, replayed)),
+                Err(error @ PartitionError::Log { .. }) => return Err(error),
+                Err(error) => {
+                    setup.metrics.log_failed(LogFailure::Snapshot);
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(
+                        partition,
+                        seq = stored.seq,
+                        %error,
+                        cause,
+                        "the snapshot of partition {partition} is left out, reading the whole log"
+                    );
+                }
+            }
+        }
+        let mut book = Self::empty(setup);
+        let replayed = match book.follow(setup) {
+            Ok(replayed) => replayed,
+            Err(PartitionError::DamagedTail { seq, source, .. }) if setup.may_cut_damaged_tail => {
+                setup.metrics.log_failed(LogFailure::Cut);
+                tracing::error!(
+                    partition,
+                    seq,
+                    error = %source,
+                    "the last record of partition {partition}, at {seq}, is damaged and was put \
+                     aside: what it sold is forgotten and may be sold again, compare with the \
+                     payment provider's ledger, and turn log.cut_damaged_tail off again",
+                );
+                setup.log.cut(partition, seq).map_err(failed)?;
+                book.seq
+            }
+            Err(error) => return Err(error),
+        };
+        Ok((book, replayed))
+    }
+
+    fn empty(setup: &PartitionSetup) -> Self {
         let fresh = |setup: &EventSetup| State::new(Arc::clone(&setup.plan), setup.rules);
         let states = setup.events.iter().map(|e| (e.event.clone(), fresh(e))).collect();
-        let mut book = Self { states, seq: 0, at: Timestamp::default(), link: FIRST_LINK };
-        if let Some(stored) = setup.log.get_snapshot(partition).map_err(failed)? {
-            book.restore(setup, &stored.bytes)?;
-        }
-        let snapshot_seq = book.seq;
+        Self { states, seq: 0, at: Timestamp::default(), link: FIRST_LINK }
+    }
+
+    /// Reads the log from here to its end: how many changes there were.
+    fn follow(&mut self, setup: &mut PartitionSetup) -> Result<u64, PartitionError> {
+        let partition = setup.partition;
+        let failed = |source| PartitionError::Log { partition, source };
+        let since = self.seq;
         loop {
-            let stored = setup.log.read(partition, book.seq, READ_LIMIT).map_err(failed)?;
-            for (at, record) in stored.iter().enumerate() {
-                match book.replay(partition, record.seq, &record.bytes) {
+            let stored = setup.log.read(partition, self.seq, READ_LIMIT).map_err(failed)?;
+            for record in &stored {
+                match self.replay(partition, record.seq, &record.bytes) {
                     Ok(()) => {}
-                    // Whole but unknown is a newer version's work, and not ours to put aside.
+                    // Whole but unknown is a newer version's work, and not damaged.
                     Err(PartitionError::Record {
                         source: source @ RecordError::Damaged { .. },
                         ..
                     }) => {
-                        let is_last = at + 1 == stored.len()
-                            && setup
-                                .log
-                                .read(partition, record.seq + 1, 1)
-                                .map_err(failed)?
-                                .is_empty();
-                        if !is_last {
-                            return Err(PartitionError::Record { partition, source });
-                        }
-                        setup.metrics.log_failed(LogFailure::Cut);
-                        tracing::error!(
-                            partition,
-                            seq = record.seq,
-                            error = %source,
-                            "the last record of partition {partition} is damaged and was put aside: \
-                             what it held is lost, compare with the payment provider's ledger",
-                        );
-                        setup.log.cut(partition, record.seq).map_err(failed)?;
-                        return Ok(book.counted(snapshot_seq));
+                        let seq = record.seq;
+                        let next = setup.log.read(partition, seq + 1, 1).map_err(failed)?;
+                        return Err(match next.is_empty() {
+                            true => PartitionError::DamagedTail { partition, seq, source },
+                            false => PartitionError::Record { partition, source },
+                        });
                     }
                     Err(error) => return Err(error),
                 }
             }
             if stored.len() < READ_LIMIT as usize {
-                return Ok(book.counted(snapshot_seq));
+                return Ok(self.seq - since);
             }
         }
     }
 
-    fn counted(self, since: u64) -> (Self, u64) {
-        let replayed = self.seq - since;
-        (self, replayed)
-    }
-
     fn restore(&mut self, setup: &PartitionSetup, bytes: &[u8]) -> Result<(), PartitionError> {
         let partition = setup.partition;
-        let snapshot: Snapshot = serde_json::from_slice(bytes)
+        let snapshot = record::open_snapshot(bytes)
             .map_err(|source| PartitionError::Snapshot { partition, source })?;
         for (event, saved) in snapshot.events {
             let known = setup.events.iter().find(|known| known.event == event);
@@ -580,6 +705,7 @@ impl Book {
         for Entry { event, change } in &record.entries {
             let missing = || PartitionError::UnknownEvent { partition, event: event.clone() };
             let state = self.states.get_mut(event).ok_or_else(missing)?;
+            state.set_next_seq(self.seq);
             state.evolve(change, record.at).map_err(|source| PartitionError::Misfit {
                 event: event.clone(),
                 seq: self.seq,

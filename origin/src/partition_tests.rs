@@ -5,28 +5,47 @@ use keys::Id128;
 
 use super::*;
 use crate::log::{Fault, MemoryLog, SqliteLog};
-use crate::sale::{BeginPayment, Outcome, PlanRow, Want, Zone};
+use crate::sale::{BeginPayment, Change, Outcome, PlanRow, Want, Zone};
 
 /// A partition with one event of 40 seats in a row, a clock that stands still until it is moved,
 /// and a log that outlives it.
 struct House {
     partition: Partition,
     thread: Option<JoinHandle<()>>,
-    clock_ms: Arc<AtomicU64>,
+    clocks: Clocks,
     shelf: Arc<Shelf>,
+}
+
+/// What has passed, and by how much somebody set the clock ahead.
+#[derive(Clone, Default)]
+struct Clocks {
+    passed_ms: Arc<AtomicU64>,
+    set_ms: Arc<AtomicU64>,
+}
+
+impl Clocks {
+    fn reading(&self) -> Reading {
+        let (passed, set) =
+            (self.passed_ms.load(Ordering::Relaxed), self.set_ms.load(Ordering::Relaxed));
+        let elapsed = Duration::from_millis(passed);
+        Reading {
+            wall: Timestamp::from_millis(passed.wrapping_add(set).wrapping_add(1_000_000)),
+            elapsed,
+        }
+    }
 }
 
 fn the_final() -> EventId {
     "wc2026-final".parse().unwrap()
 }
 
-fn setup(log: Log, clock_ms: &Arc<AtomicU64>, shelf: &Arc<Shelf>) -> PartitionSetup {
+fn setup(log: Log, clocks: &Clocks, shelf: &Arc<Shelf>) -> PartitionSetup {
     let zones = vec![Zone { id: "cat1".into(), price: 100 }];
     let rows = vec![PlanRow { first: 0, len: 40, zone: 0 }];
     let plan = Plan::new(rows, zones, (0..40).collect(), "a row".into()).unwrap();
     let rules =
         Rules { hold: Duration::from_secs(600), seats_per_order_max: 8, seats_per_visitor_max: 8 };
-    let clock_ms = Arc::clone(clock_ms);
+    let clocks = clocks.clone();
     PartitionSetup {
         partition: 0,
         owner: "origin-1".parse().unwrap(),
@@ -37,7 +56,8 @@ fn setup(log: Log, clock_ms: &Arc<AtomicU64>, shelf: &Arc<Shelf>) -> PartitionSe
             shelf: Arc::clone(shelf),
         }],
         log,
-        clock: Arc::new(move || Timestamp::from_millis(clock_ms.load(Ordering::Relaxed))),
+        clock: Arc::new(move || clocks.reading()),
+        may_cut_damaged_tail: false,
         window: Arc::new(Window::new(1, Instant::now())),
         metrics: Arc::new(Metrics::new().unwrap()),
     }
@@ -49,10 +69,16 @@ impl House {
     }
 
     fn try_open(log: Log) -> Result<Self, PartitionError> {
-        let clock_ms = Arc::new(AtomicU64::new(1_000_000));
+        Self::try_open_with(log, false)
+    }
+
+    fn try_open_with(log: Log, may_cut_damaged_tail: bool) -> Result<Self, PartitionError> {
+        let clocks = Clocks::default();
         let shelf = Arc::new(Shelf::new(40));
-        let (partition, thread) = Partition::start(setup(log, &clock_ms, &shelf))?;
-        Ok(Self { partition, thread: Some(thread), clock_ms, shelf })
+        let setup = setup(log, &clocks, &shelf);
+        let (partition, thread) =
+            Partition::start(PartitionSetup { may_cut_damaged_tail, ..setup })?;
+        Ok(Self { partition, thread: Some(thread), clocks, shelf })
     }
 
     async fn ask(&self, command: Command) -> Result<Reply, Unavailable> {
@@ -187,12 +213,12 @@ async fn a_hold_is_free_for_others_the_moment_its_time_is_over() {
     let (_log, handle) = memory();
     let house = House::open(handle());
     house.hold(&[5]).await.unwrap();
-    house.clock_ms.fetch_add(599_999, Ordering::Relaxed);
+    house.clocks.passed_ms.fetch_add(599_999, Ordering::Relaxed);
     assert!(is_taken(&house.hold(&[5]).await.unwrap()));
-    house.clock_ms.fetch_add(1, Ordering::Relaxed);
+    house.clocks.passed_ms.fetch_add(1, Ordering::Relaxed);
     assert!(matches!(house.hold(&[5]).await, Ok(Reply::Hold(_))));
     // A clock that is set back does not set time back.
-    house.clock_ms.fetch_sub(900_000, Ordering::Relaxed);
+    house.clocks.set_ms.fetch_sub(900_000, Ordering::Relaxed);
     let reply = house.hold(&[6]).await.unwrap();
     let Reply::Hold(hold) = reply else { panic!("{reply:?}") };
     assert_eq!(hold.until, Timestamp::from_millis(1_000_000 + 600_000 + 600_000));
@@ -241,14 +267,15 @@ async fn replay_without_the_snapshot_gives_the_same() {
         house.hold(&[seat]).await.unwrap();
     }
     let (_, availability) = house.shelf.availability();
-    house.kill(); // takes a snapshot at the end
-    let mut with = setup(handle(), &Arc::default(), &Arc::new(Shelf::new(40)));
+    house.kill();
+    writer(handle()).snapshot();
+    let mut with = setup(handle(), &Clocks::default(), &Arc::new(Shelf::new(40)));
     let (from_snapshot, replayed) = Book::load(&mut with).unwrap();
     assert_eq!(replayed, 0);
     let records = with.log.read(0, 0, 1000).unwrap();
     let mut without =
-        setup(Log::Memory(MemoryLog::default()), &Arc::default(), &Arc::new(Shelf::new(40)));
-    let lease = without.log.acquire(0, &"origin-1".parse().unwrap()).unwrap();
+        setup(Log::Memory(MemoryLog::default()), &Clocks::default(), &Arc::new(Shelf::new(40)));
+    let lease = without.log.acquire(0, "a").unwrap();
     for record in records {
         without.log.append(0, lease.epoch, record.seq, &record.bytes).unwrap();
     }
@@ -259,24 +286,162 @@ async fn replay_without_the_snapshot_gives_the_same() {
     assert_eq!(House::open(handle()).shelf.availability().1, availability);
 }
 
+/// A writer without a thread.
+fn writer(log: Log) -> Writer {
+    Writer::open(setup(log, &Clocks::default(), &Arc::new(Shelf::new(40)))).unwrap()
+}
+
+/// What waits for an answer.
+type Waiting = oneshot::Receiver<Result<Answer, Unavailable>>;
+
+fn job(command: Command) -> (Job, Waiting) {
+    let (answer, waiting) = oneshot::channel();
+    (Job { event: the_final(), command, answer }, waiting)
+}
+
 #[tokio::test]
-async fn a_damaged_last_record_is_put_aside_and_a_damaged_earlier_one_stops_the_start() {
+async fn a_damaged_last_record_stops_the_start_unless_the_operator_forgets_it() {
     let (log, handle) = memory();
-    let mut book = House::open(handle());
-    for seat in 0..3 {
-        book.hold(&[seat]).await.unwrap();
-    }
-    // Killed before the snapshot: the thread is left behind with its own handle.
-    book.thread.take();
-    log.corrupt_last();
     let house = House::open(handle());
+    for seat in 0..3 {
+        house.hold(&[seat]).await.unwrap();
+    }
+    house.kill();
+    log.corrupt_last();
+    let error = House::try_open(handle()).err().unwrap();
+    assert!(matches!(error, PartitionError::DamagedTail { seq: 3, .. }), "{error:?}");
+    let told = error.to_string();
+    assert!(told.contains("partition 0, at 3") && told.contains("log.cut_damaged_tail"), "{told}");
+    let house = House::try_open_with(handle(), true).unwrap();
     assert_eq!(house.shelf.counts().held, 2, "the damaged record is cut");
     assert!(matches!(house.hold(&[2]).await, Ok(Reply::Hold(_))), "and the log goes on");
+    house.kill();
     log.corrupt_first();
-    let error = House::try_open(handle()).err().unwrap();
+    let error = House::try_open_with(handle(), true).err().unwrap();
     let damaged =
         matches!(error, PartitionError::Record { source: RecordError::Damaged { seq: 0 }, .. });
     assert!(damaged, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_does_not_fit_costs_time_and_no_record() {
+    for is_whole in [true, false] {
+        let (log, handle) = memory();
+        let house = House::open(handle());
+        house.hold(&[0]).await.unwrap();
+        house.kill();
+        let mut writer = writer(handle());
+        if is_whole {
+            writer.book.link = [7; 32];
+        }
+        writer.snapshot();
+        drop(writer);
+        if !is_whole {
+            log.corrupt_snapshots();
+        }
+        let mut store = handle();
+        let seq = store.get_snapshot(0).unwrap().unwrap().seq;
+        // One more record, which the wrong link makes look damaged.
+        let mut book = setup(handle(), &Clocks::default(), &Arc::new(Shelf::new(40)));
+        let lease = book.log.acquire(0, "b").unwrap();
+        let link = Book::follow_all(&mut book).link;
+        let Change::Held { hold, sub, until, .. } = held() else { unreachable!() };
+        let change = Change::Held { hold, sub, seats: vec![1], prices: vec![100], until };
+        let entries = vec![Entry { event: the_final(), change }];
+        let record = Record { seq, epoch: lease.epoch, at: until, entries };
+        let (bytes, _) = record::encode(&record, &link).unwrap();
+        book.log.append(0, lease.epoch, seq, &bytes).unwrap();
+        let house = House::try_open_with(handle(), true).unwrap();
+        assert_eq!(house.shelf.counts().held, 2, "whole: {is_whole}");
+        house.kill();
+        assert_eq!(store.read(0, 0, 10).unwrap().len(), 2, "no record is put aside");
+    }
+}
+
+impl Book {
+    fn follow_all(setup: &mut PartitionSetup) -> Self {
+        let mut book = Self::empty(setup);
+        book.follow(setup).unwrap();
+        book
+    }
+}
+
+fn held() -> Change {
+    let until = Timestamp::from_secs(2000);
+    let (hold, sub) = (Id128::random(), Id128::random());
+    Change::Held { hold, sub, seats: vec![], prices: vec![], until }
+}
+
+#[tokio::test]
+async fn a_writer_that_cannot_take_its_epoch_tries_again_until_it_can() {
+    for fault in [Fault::Lost, Fault::WrittenUnheard] {
+        let (log, handle) = memory();
+        let house = House::open(handle());
+        log.inject(Fault::Lost);
+        log.inject_acquire(fault);
+        assert_eq!(house.hold(&[0]).await, Err(Unavailable::Down));
+        let up = async { house.hold_once_up(&[0]).await };
+        let reply = tokio::time::timeout(Duration::from_secs(10), up).await.unwrap();
+        assert!(matches!(reply, Reply::Hold(_)), "{fault:?}: {reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_surely_was_not_written_is_written_again_and_nobody_notices() {
+    let (log, handle) = memory();
+    let house = House::open(handle());
+    log.inject(Fault::NotBegun);
+    log.inject(Fault::NotBegun);
+    assert!(matches!(house.hold(&[0]).await, Ok(Reply::Hold(_))));
+    assert_eq!(log.appends(), 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_frees_nobodys_seats() {
+    let (_log, handle) = memory();
+    let house = House::open(handle());
+    house.hold(&[5]).await.unwrap();
+    house.clocks.set_ms.fetch_add(3_600_000, Ordering::Relaxed);
+    for _ in 0..20 {
+        assert!(is_taken(&house.hold(&[5]).await.unwrap()));
+    }
+    house.clocks.passed_ms.fetch_add(600_000, Ordering::Relaxed);
+    assert!(matches!(house.hold(&[5]).await, Ok(Reply::Hold(_))), "its time has passed");
+}
+
+#[test]
+fn who_has_gone_away_gets_no_seats_and_who_waits_hears_where_they_were_decided() {
+    let (log, handle) = memory();
+    let mut writer = writer(handle());
+    let (ana, hers) = job(hold(&[0]));
+    let (gone, his) = job(hold(&[1]));
+    drop(his);
+    let (ben, late) = job(hold(&[0]));
+    let (eve, last) = job(hold(&[2]));
+    assert!(writer.serve(&mut vec![ana, gone, ben, eve]));
+    let seq = |mut waiting: Waiting| waiting.try_recv().unwrap().unwrap().seq;
+    // The sale was opened by change 0.
+    assert_eq!((seq(hers), seq(late), seq(last)), (2, 2, 3));
+    assert_eq!(log.appends(), 1);
+    let (again, answered) = job(hold(&[1]));
+    assert!(writer.serve(&mut vec![again]));
+    assert_eq!(seq(answered), 4, "the seat of who went away is free");
+}
+
+#[tokio::test]
+async fn a_stop_takes_no_snapshot_and_a_dead_writer_leaves_no_fresh_shelf() {
+    let (_log, handle) = memory();
+    let old = House::open(handle());
+    old.hold(&[0]).await.unwrap();
+    assert!(old.shelf.is_fresh());
+    let new = House::open(handle());
+    assert_eq!(old.hold(&[1]).await, Err(Unavailable::Down));
+    let (partition, shelf) = (old.partition.clone(), Arc::clone(&old.shelf));
+    old.kill();
+    assert!(!shelf.is_fresh() && new.shelf.is_fresh());
+    assert_eq!(partition.ask(&the_final(), hold(&[1])).await, Err(Unavailable::Down));
+    new.kill();
+    assert_eq!(handle().get_snapshot(0).unwrap(), None);
 }
 
 #[test]
@@ -291,10 +456,9 @@ fn a_log_for_another_number_of_partitions_is_refused() {
 fn the_sqlite_log_refuses_old_owners_and_taken_places() {
     let folder = Folder::new();
     let (mut old, mut new) = (folder.log(), folder.log());
-    let owner: Owner = "origin-1".parse().unwrap();
-    let first = old.acquire(0, &owner).unwrap();
+    let first = old.acquire(0, "a").unwrap();
     old.append(0, first.epoch, 0, b"a").unwrap();
-    let second = new.acquire(0, &owner).unwrap();
+    let second = new.acquire(0, "a").unwrap();
     assert!(second.epoch > first.epoch);
     let fenced = old.append(0, first.epoch, 1, b"b").unwrap_err();
     assert!(matches!(fenced, AppendError::Fenced { .. }), "{fenced}");

@@ -61,6 +61,9 @@ pub enum RecordError {
         /// Where.
         seq: u64,
     },
+    /// A snapshot's digest does not fit its text.
+    #[error("the digest does not fit the text")]
+    SnapshotDamaged,
     /// It is whole but not what we write.
     #[error("record at {seq} is not in a format we know")]
     Format {
@@ -77,6 +80,31 @@ pub enum RecordError {
         /// Where it says it belongs.
         says: u64,
     },
+}
+
+/// Writes a snapshot behind a digest of it.
+///
+/// # Errors
+/// If it cannot be written as JSON, which no snapshot of ours does.
+pub fn seal_snapshot(snapshot: &Snapshot) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = vec![0; 32];
+    serde_json::to_writer(&mut bytes, snapshot)?;
+    let digest: Link = Sha256::digest(&bytes[32..]).into();
+    bytes[..32].copy_from_slice(&digest);
+    Ok(bytes)
+}
+
+/// Reads a snapshot.
+///
+/// # Errors
+/// If it was damaged or is unknown to us.
+pub fn open_snapshot(bytes: &[u8]) -> Result<Snapshot, RecordError> {
+    let damaged = RecordError::SnapshotDamaged;
+    let Some((digest, text)) = bytes.split_first_chunk::<32>() else { return Err(damaged) };
+    if Link::from(Sha256::digest(text)) != *digest {
+        return Err(damaged);
+    }
+    serde_json::from_slice(text).map_err(|source| RecordError::Format { seq: 0, source })
 }
 
 /// Digest of a text that follows `before`.

@@ -1,6 +1,6 @@
 //! How does the origin start, and how does it stop?
 //!
-//! Starting reads the log and binds, so that whoever gets an [`Origin`] can be served. Stopping
+//! Starting reads the log before it serves, so that whoever gets an [`Origin`] can be served. Stopping
 //! closes the doors first, then the writers, then the log.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle as Thread;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use keys::{EventId, Id128, KeyFileError, Owner, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -23,11 +22,14 @@ use crate::http::{self, App, Documents, Doors, Pages, Shop};
 use crate::load::Window;
 use crate::log::{Log, LogError, SqliteLog};
 use crate::metrics::Metrics;
-use crate::partition::{EventSetup, Partition, PartitionError, PartitionSetup, partition_of};
+use crate::partition::{
+    Clock, EventSetup, Partition, PartitionError, PartitionSetup, partition_of,
+};
 use crate::passes::Passes;
 use crate::pay::{Gateway, Sandbox};
 use crate::sale::Rules;
 use crate::shelf::Shelf;
+use crate::steady::Reading;
 use crate::ticket::{TicketError, TicketFacts, barcode};
 use crate::venue::{BowlError, MapDocument, Venue};
 
@@ -40,10 +42,10 @@ const INTERNAL_CONNECTIONS_MAX: usize = 256;
 /// What a start gets from outside.
 #[derive(Debug)]
 pub struct OriginParts {
-    /// A listener that is bound already; else `config.listen` is bound.
-    pub public: Option<StdListener>,
-    /// A listener that is bound already; else `config.internal_listen` is bound.
-    pub internal: Option<StdListener>,
+    /// For visitors; bound already, so that nobody else takes the port in between.
+    pub listener: StdListener,
+    /// For the controller; bound already.
+    pub internal_listener: StdListener,
     /// Turns `true` when the origin is to stop.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -108,8 +110,8 @@ pub enum StartError {
     /// Metrics clash.
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
-    /// An address cannot be bound.
-    #[error("{key} {addr} cannot be bound")]
+    /// A listener cannot be used.
+    #[error("{key} {addr} cannot be served")]
     Bind {
         /// Which key.
         key: &'static str,
@@ -151,14 +153,14 @@ impl Origin {
     }
 }
 
-/// Starts the origin: reads keys, events and the log, binds and serves.
+/// Starts the origin: reads keys, events and the log, and serves.
 ///
 /// # Errors
 /// What cannot be used, and what was expected of it.
 pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, StartError> {
-    let OriginParts { public, internal, shutdown } = parts;
-    let public = listener("listen", config.listen, public).await?;
-    let internal = listener("internal_listen", config.internal_listen, internal).await?;
+    let OriginParts { listener, internal_listener, shutdown } = parts;
+    let public = listening("listen", config.listen, listener)?;
+    let internal = listening("internal_listen", config.internal_listen, internal_listener)?;
     let (connections_max, public_addr, internal_addr) =
         (config.connections_max, addr("listen", &public)?, addr("internal_listen", &internal)?);
     // Replaying a log and drawing maps takes a moment of processor time.
@@ -171,7 +173,7 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     ];
     for (listener, connections_max, router) in doors {
         let doors = Doors::new(listener, connections_max);
-        tasks.spawn(serve(doors, router, shutdown.clone()));
+        tasks.spawn(doors.serve(router, shutdown.clone()));
     }
     tasks.spawn(Arc::clone(&app.checkout).resolve_until(shutdown.clone()));
     tasks.spawn(Arc::clone(&app.passes).follow_until(shutdown.clone()));
@@ -180,34 +182,19 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     Ok(Origin { public_addr, internal_addr, supervisor })
 }
 
-async fn listener(
+fn listening(
     key: &'static str,
     addr: SocketAddr,
-    bound: Option<StdListener>,
+    bound: StdListener,
 ) -> Result<TcpListener, StartError> {
     let failed = |source| StartError::Bind { key, addr, source };
-    match bound {
-        None => TcpListener::bind(addr).await.map_err(failed),
-        Some(bound) => {
-            bound.set_nonblocking(true).map_err(failed)?;
-            TcpListener::from_std(bound).map_err(failed)
-        }
-    }
+    bound.set_nonblocking(true).map_err(failed)?;
+    TcpListener::from_std(bound).map_err(failed)
 }
 
 fn addr(key: &'static str, listener: &TcpListener) -> Result<SocketAddr, StartError> {
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     listener.local_addr().map_err(|source| StartError::Bind { key, addr: unknown, source })
-}
-
-async fn serve(doors: Doors, router: Router, mut shutdown: watch::Receiver<bool>) {
-    let told = async move {
-        // A sender that is gone means the same: nobody could stop us any more.
-        let _ = shutdown.wait_for(|is_stopping| *is_stopping).await;
-    };
-    if let Err(error) = axum::serve(doors, router).with_graceful_shutdown(told).await {
-        tracing::error!(%error, "a listener ended");
-    }
 }
 
 async fn supervise(
@@ -250,6 +237,9 @@ impl House {
         check_signing(config, &passes, &catalogue)?;
         let metrics = Arc::new(Metrics::new()?);
         let window = Arc::new(Window::new(*partitions, Instant::now()));
+        let began = Instant::now();
+        let clock: Clock =
+            Arc::new(move || Reading { wall: Timestamp::now(), elapsed: began.elapsed() });
         let Stands { shops, maps, setups } = Stands::build(&catalogue, *rules)?;
 
         let mut handles = Vec::new();
@@ -262,7 +252,8 @@ impl House {
                 owner: config.name.clone(),
                 events: setups.iter().filter(is_here).cloned().collect(),
                 log: Log::Sqlite(SqliteLog::open(&data_dir.join("sale.sqlite"), *partitions)?),
-                clock: Arc::new(Timestamp::now),
+                clock: Arc::clone(&clock),
+                may_cut_damaged_tail: config.may_cut_damaged_tail,
                 window: Arc::clone(&window),
                 metrics: Arc::clone(&metrics),
             };

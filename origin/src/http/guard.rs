@@ -2,6 +2,7 @@
 //! the promise that whatever goes wrong is told as a problem.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use admission_api::Problem;
@@ -11,7 +12,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use super::problem::Refused;
+use super::problem::{NotOurs, Refused};
+use super::shopper::{SawPass, shows_pass};
 
 /// A request is answered within this time: above what a payment may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,15 +24,18 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct ProviderTook(pub Duration);
 
 /// For the public listener.
-pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let route = label(request.extensions().get::<MatchedPath>());
     let Ok(_place) = app.in_flight.try_acquire() else {
         app.metrics.in_flight_full_total.inc();
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let refused = Refused::new(status, "busy", "Too many requests at once").retry();
-        return count(&app, route, began, refused.into_response());
+        let is_sale = shows_pass(&app, request.uri().path(), request.headers());
+        return count(&app, route, is_sale, began, refused.into_response());
     };
+    let saw_pass = SawPass::default();
+    request.extensions_mut().insert(saw_pass.clone());
     let response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => as_problem(response),
         Err(_) => {
@@ -38,7 +43,8 @@ pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) ->
             Refused::new(status, "timeout", "It took too long").retry().into_response()
         }
     };
-    count(&app, route, began, with_headers(response))
+    let is_sale = saw_pass.0.load(Ordering::Relaxed);
+    count(&app, route, is_sale, began, with_headers(response))
 }
 
 /// For the internal listener.
@@ -52,7 +58,13 @@ pub async fn internal(request: Request, next: Next) -> Response {
     }
 }
 
-fn count(app: &App, route: &'static str, began: Instant, response: Response) -> Response {
+fn count(
+    app: &App,
+    route: &'static str,
+    is_sale: bool,
+    began: Instant,
+    response: Response,
+) -> Response {
     let now = Instant::now();
     let provider = response.extensions().get::<ProviderTook>();
     let provider = provider.map_or(Duration::ZERO, |ProviderTook(took)| *took);
@@ -65,9 +77,11 @@ fn count(app: &App, route: &'static str, began: Instant, response: Response) -> 
     };
     app.metrics.requests_total.with_label_values(&[route, class]).inc();
     app.metrics.request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
-    // Pages and scripts come from memory; they would only flatter the latency.
-    if route != "page" {
-        app.window.answered(took, status.is_server_error(), now);
+    // The pace follows those whom it lets in. What anybody may ask for is quick, and a flood of it
+    // would flatter the latency; and a silent provider is not helped by a slower line.
+    if is_sale {
+        let is_ours = response.extensions().get::<NotOurs>().is_none();
+        app.window.answered(took, status.is_server_error() && is_ours, now);
     }
     response
 }

@@ -19,6 +19,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::App;
 use super::problem::Refused;
+use crate::partition::Unavailable;
 use crate::pay::Gateway;
 use crate::sale::Counts;
 
@@ -53,8 +54,13 @@ impl FromRequestParts<Arc<App>> for Trusted {
     }
 }
 
-async fn load(State(app): State<Arc<App>>, _: Trusted) -> Response {
-    axum::Json(report(&app, Timestamp::now(), Instant::now())).into_response()
+async fn load(State(app): State<Arc<App>>, _: Trusted) -> Result<Response, Refused> {
+    // Stock that no writer keeps up to date would be believed for ever.
+    if let Some(shop) = app.shops.values().find(|shop| !shop.shelf.is_fresh()) {
+        let refused = Refused::from(Unavailable::Down);
+        return Err(refused.detail(format!("the writer of {} is down", shop.event.id)));
+    }
+    Ok(axum::Json(report(&app, Timestamp::now(), Instant::now())).into_response())
 }
 
 fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {

@@ -56,7 +56,7 @@ impl Pages {
 
     fn serve(&self, name: &str, asked: &HeaderMap) -> Response {
         let Some(file) = self.files.get(name) else { return nothing_here() };
-        let known = asked.get(header::IF_NONE_MATCH).is_some_and(|known| *known == file.etag);
+        let known = is_known(asked, &file.etag);
         let mut response = if known {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
@@ -87,6 +87,16 @@ fn kind(name: &str) -> Option<HeaderValue> {
     Some(HeaderValue::from_static(kind))
 }
 
+/// Whether the client has what `etag` stands for (RFC 9110: a list, compared weakly, or `*`).
+pub fn is_known(asked: &HeaderMap, etag: &HeaderValue) -> bool {
+    let lists = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
+    // Our tags hold no commas, so a list can be taken apart at them.
+    let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
+    tags.any(|tag| {
+        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes()
+    })
+}
+
 /// The compressed bytes for whoever takes them, else the plain ones.
 pub fn squeezed(asked: &HeaderMap, plain: &Bytes, gzip: &Bytes) -> Response {
     let accepted = asked.get(header::ACCEPT_ENCODING).and_then(|accepted| accepted.to_str().ok());
@@ -106,7 +116,9 @@ pub fn squeezed(asked: &HeaderMap, plain: &Bytes, gzip: &Bytes) -> Response {
 
 fn nothing_here() -> Response {
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
-    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, kind)], NOT_FOUND).into_response()
+    let cache = HeaderValue::from_static("no-store");
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, cache)];
+    (StatusCode::NOT_FOUND, headers, NOT_FOUND).into_response()
 }
 
 /// `GET /`
@@ -149,4 +161,27 @@ pub async fn asset(
         return Refused::not_found("not-found", "No such path").into_response();
     }
     app.pages.serve(&name, &asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn a_client_that_has_it_already_is_believed_however_it_says_so() {
+        check("\"7\"",                  true);
+        check("W/\"7\"",                true);
+        check("\"5\", W/\"6\" ,\"7\"",  true);
+        check("*",                       true);
+        check("\"8\"",                  false);
+        check("7",                       false);
+    }
+
+    #[track_caller]
+    fn check(sent: &str, expected: bool) {
+        let mut asked = HeaderMap::new();
+        asked.insert(header::IF_NONE_MATCH, HeaderValue::try_from(sent).unwrap());
+        assert_eq!(is_known(&asked, &HeaderValue::from_static("\"7\"")), expected, "{sent}");
+    }
 }

@@ -3,10 +3,18 @@
 use admission_api::Problem;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use keys::Id128;
 
 use crate::checkout::CheckoutError;
 use crate::partition::Unavailable;
 use crate::sale::Refusal;
+
+/// Nobody knows whether a buyer was charged.
+const PAYMENT_UNKNOWN: &str = "payment-unknown";
+
+/// A response that says 5xx because of somebody else: a slower line would not make it better.
+#[derive(Debug, Clone, Copy)]
+pub struct NotOurs;
 
 /// A problem on its way out.
 #[derive(Debug, Clone)]
@@ -43,6 +51,11 @@ impl Refused {
     /// Asks to come back in a second.
     pub fn retry(self) -> Self {
         self.header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// Tells which order it is about, so that its buyer can find out what becomes of it.
+    pub fn order(self, order: Id128) -> Self {
+        self.with("order", order.to_string()).with("order_url", format!("/orders/{order}"))
     }
 
     /// No such page, event or document.
@@ -82,9 +95,11 @@ impl Refused {
             Refusal::ForeignHold => (StatusCode::FORBIDDEN, "Somebody else's hold"),
             Refusal::HoldExpired => (StatusCode::GONE, "The hold has expired"),
             Refusal::HoldBought { .. } => (StatusCode::CONFLICT, "The hold was bought"),
-            Refusal::PaymentInProgress => (StatusCode::CONFLICT, "A payment is under way"),
-            Refusal::PaymentDeclined => (StatusCode::PAYMENT_REQUIRED, "The payment was declined"),
-            Refusal::PaymentUnknown => {
+            Refusal::PaymentInProgress { .. } => (StatusCode::CONFLICT, "A payment is under way"),
+            Refusal::PaymentDeclined { .. } => {
+                (StatusCode::PAYMENT_REQUIRED, "The payment was declined")
+            }
+            Refusal::PaymentUnknown { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "The payment is not settled yet")
             }
             Refusal::IdempotencyMismatch => {
@@ -98,13 +113,15 @@ impl Refused {
         match refusal {
             Refusal::SeatTaken { seats } => refused.with("seats", seats.clone()),
             Refusal::TooManySeats { max, .. } => refused.with("max", *max),
-            Refusal::VisitorLimit { have, max, .. } => {
-                refused.with("max", *max).with("have", *have)
+            Refusal::VisitorLimit { have, max, holds, .. } => {
+                let holds: Vec<String> = holds.iter().map(ToString::to_string).collect();
+                refused.with("max", *max).with("have", *have).with("holds", holds)
             }
-            Refusal::HoldBought { order } => refused
-                .with("order", order.to_string())
-                .with("order_url", format!("/orders/{order}")),
-            Refusal::PaymentInProgress | Refusal::PaymentUnknown => refused.retry(),
+            Refusal::HoldBought { order } => refused.order(*order),
+            Refusal::PaymentDeclined { seq } => refused.with("seq", *seq),
+            Refusal::PaymentInProgress { order } | Refusal::PaymentUnknown { order } => {
+                refused.order(*order).retry()
+            }
             _ => refused,
         }
     }
@@ -125,10 +142,10 @@ impl From<CheckoutError> for Refused {
         match error {
             CheckoutError::Unavailable(unavailable) => unavailable.into(),
             CheckoutError::Full => Unavailable::Busy.into(),
-            CheckoutError::Unsettled => {
+            CheckoutError::Unsettled { order } => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 let title = "The payment is not settled yet";
-                Self::new(status, "payment-unknown", title).retry()
+                Self::new(status, PAYMENT_UNKNOWN, title).order(order).retry()
             }
         }
     }
@@ -144,6 +161,10 @@ impl IntoResponse for Refused {
         let kind = HeaderValue::from_static(Problem::MEDIA_TYPE);
         headers.insert(header::CONTENT_TYPE, kind);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        (status, headers, body).into_response()
+        let mut response = (status, headers, body).into_response();
+        if self.problem.code == PAYMENT_UNKNOWN {
+            response.extensions_mut().insert(NotOurs);
+        }
+        response
     }
 }

@@ -20,8 +20,10 @@ use super::problem::Refused;
 use super::shopper::{Shopper, unknown_event};
 use super::{App, Shop, pages, views};
 use crate::checkout::Checked;
-use crate::partition::Answer;
-use crate::sale::{BeginPayment, Command, OrderView, Refusal, Reply, Seat, Want};
+use crate::partition::{Answer, Unavailable};
+use crate::sale::{
+    BeginPayment, Command, OrderStage, OrderView, Refusal, Reply, SEATS_PER_ORDER_LIMIT, Seat, Want,
+};
 use crate::ticket::{TicketError, qr_svg};
 use crate::venue::hex;
 
@@ -88,12 +90,15 @@ async fn map(
 }
 
 async fn availability(shopper: Shopper, asked: HeaderMap) -> Result<Response, Refused> {
-    let (seq, body) = shopper.shop()?.shelf.availability();
+    let shelf = &shopper.shop()?.shelf;
+    if !shelf.is_fresh() {
+        return Err(Unavailable::Down.into());
+    }
+    let (seq, body) = shelf.availability();
     let etag = HeaderValue::try_from(format!("\"{seq}\"")).map_err(|_| Refused::internal())?;
-    let known = asked.get(header::IF_NONE_MATCH).is_some_and(|known| *known == etag);
-    let cache = HeaderValue::from_static("private, no-cache");
+    let known = pages::is_known(&asked, &etag);
     let headers =
-        [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, cache), (header::ETAG, etag)];
+        [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, PRIVATE), (header::ETAG, etag)];
     if known {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
@@ -156,7 +161,9 @@ async fn release(
     let command = Command::Release { hold: hold_id(&hold)?, sub: shopper.pass.sub };
     let Answer { seq, reply } = app.sales.ask(shopper.event(), command).await?;
     match reply {
-        Reply::Freed => Ok(StatusCode::NO_CONTENT.into_response()),
+        Reply::Freed => {
+            Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, PRIVATE)]).into_response())
+        }
         Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),
         _ => Err(Refused::internal()),
     }
@@ -236,7 +243,7 @@ async fn make_order(
         key,
         body: hex(&Sha256::digest(&digest)),
         order,
-        tickets: (0..app.rules.seats_per_order_max).map(|_| Id128::random()).collect(),
+        tickets: (0..SEATS_PER_ORDER_LIMIT).map(|_| Id128::random()).collect(),
         name: body.name.trim().to_owned(),
         email: body.email,
     };
@@ -246,7 +253,13 @@ async fn make_order(
     let took = ProviderTook(provider_took);
     let Answer { seq, reply } = answer;
     let mut response = match reply {
-        Reply::Order(order) => confirmed(&app, shop, &order, seq)?,
+        Reply::Order(order) => match order.stage {
+            OrderStage::Sold => confirmed(&app, shop, &order)?,
+            OrderStage::Paying | OrderStage::Unknown => {
+                let order = order.order;
+                Refused::sale(&Refusal::PaymentInProgress { order }, seq).into_response()
+            }
+        },
         Reply::Refused(refusal) => Refused::sale(&refusal, seq).into_response(),
         _ => Refused::internal().into_response(),
     };
@@ -254,8 +267,8 @@ async fn make_order(
     Ok(response)
 }
 
-fn confirmed(app: &App, shop: &Shop, order: &OrderView, seq: u64) -> Result<Response, Refused> {
-    let body = views::order(app, shop, order, seq).map_err(|error| unsigned(&error))?;
+fn confirmed(app: &App, shop: &Shop, order: &OrderView) -> Result<Response, Refused> {
+    let body = views::order(app, shop, order).map_err(|error| unsigned(&error))?;
     let location = format!("/api/v1/orders/{}", order.order);
     let location = HeaderValue::try_from(location).map_err(|_| Refused::internal())?;
     let headers = [(header::CACHE_CONTROL, PRIVATE), (header::LOCATION, location)];
@@ -266,11 +279,13 @@ fn confirmed(app: &App, shop: &Shop, order: &OrderView, seq: u64) -> Result<Resp
 fn check_signing(app: &App, shop: &Shop, order: Id128) -> Result<(), Refused> {
     let probe = OrderView {
         order,
-        stage: crate::sale::OrderStage::Paying,
+        stage: OrderStage::Paying,
         seats: Vec::new(),
         name: String::new(),
         at: keys::Timestamp::now(),
+        prices: Vec::new(),
         total: 0,
+        seq: 0,
     };
     views::sealed(app, shop, &probe, (0, order)).map(|_| ()).map_err(|error| unsigned(&error))
 }
@@ -292,28 +307,33 @@ fn idempotency_key(asked: &HeaderMap) -> Result<String, Refused> {
     if key.is_empty() || key.len() > KEY_BYTES_MAX { Err(missing()) } else { Ok(key.to_owned()) }
 }
 
-/// Finds an order by its id alone, wherever it was bought.
-async fn find_order(app: &App, order: &str) -> Result<(EventId, OrderView, u64), Refused> {
+/// Finds an order by its id alone, wherever it was bought. Needs no pass, so it reads what was
+/// published and leaves the writers to those who buy.
+fn find_order(app: &App, order: &str) -> Result<(EventId, OrderView), Refused> {
     let unknown = || Refused::not_found("unknown-order", "No such order");
     let order: Id128 = order.parse().map_err(|_| unknown())?;
-    for event in app.sales.events() {
-        let Answer { seq, reply } = app.sales.ask(event, Command::ViewOrder { order }).await?;
-        match reply {
-            Reply::Order(order) => return Ok((event.clone(), order, seq)),
-            Reply::Refused(Refusal::UnknownOrder) => {}
-            _ => return Err(Refused::internal()),
+    let mut are_fresh = true;
+    for (event, shop) in &app.shops {
+        let is_fresh = shop.shelf.is_fresh();
+        are_fresh &= is_fresh;
+        match shop.shelf.order(order) {
+            // What is sold stays sold; anything else may have changed since.
+            Some(order) if is_fresh || order.stage == OrderStage::Sold => {
+                return Ok((event.clone(), order));
+            }
+            Some(_) | None => {}
         }
     }
-    Err(unknown())
+    Err(if are_fresh { unknown() } else { Unavailable::Down.into() })
 }
 
 async fn view_order(
     State(app): State<Arc<App>>,
     Path(order): Path<String>,
 ) -> Result<Response, Refused> {
-    let (event, order, seq) = find_order(&app, &order).await?;
+    let (event, order) = find_order(&app, &order)?;
     let shop = app.shop(&event).ok_or_else(Refused::internal)?;
-    let body = views::order(&app, shop, &order, seq).map_err(|error| unsigned(&error))?;
+    let body = views::order(&app, shop, &order).map_err(|error| unsigned(&error))?;
     Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
 }
 
@@ -323,8 +343,8 @@ async fn qr(
 ) -> Result<Response, Refused> {
     let unknown = || Refused::not_found("unknown-ticket", "No such ticket");
     let ticket: Id128 = ticket.parse().map_err(|_| unknown())?;
-    let (event, order, _) = find_order(&app, &order).await?;
-    let is_sold = order.stage == crate::sale::OrderStage::Sold;
+    let (event, order) = find_order(&app, &order)?;
+    let is_sold = order.stage == OrderStage::Sold;
     let found = order.seats.iter().find(|(_, id)| *id == ticket).filter(|_| is_sold);
     let found = *found.ok_or_else(unknown)?;
     let shop = app.shop(&event).ok_or_else(Refused::internal)?;

@@ -4,6 +4,7 @@
 //! services that cannot check signatures, and could come from anybody who found our address.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use admission_api::headers;
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -13,6 +14,19 @@ use keys::{EventId, Pass, Sealed, Timestamp, Verified};
 
 use super::problem::Refused;
 use super::{App, Shop};
+
+/// Set once a request has shown a verified pass; the guard counts only these for the pace.
+#[derive(Debug, Clone, Default)]
+pub struct SawPass(pub Arc<AtomicBool>);
+
+/// Whether a request to a sale route shows a pass that is good.
+pub fn shows_pass(app: &App, path: &str, headers: &HeaderMap) -> bool {
+    let event = path.strip_prefix("/api/v1/events/").and_then(|rest| rest.split_once('/'));
+    let Some(event) = event.and_then(|(event, _)| event.parse().ok()) else { return false };
+    let opened =
+        sealed(headers, &event).map(|pass| app.passes.open(&pass, &event, Timestamp::now()));
+    opened.is_some_and(|opened| opened.is_ok())
+}
 
 /// A visitor with a verified pass, at an event that is on sale.
 #[derive(Debug)]
@@ -55,6 +69,9 @@ impl FromRequestParts<Arc<App>> for Shopper {
                 Refused::new(StatusCode::FORBIDDEN, "pass-required", "A pass is required");
             return Err(refused.detail("come through the waiting room of this event"));
         };
+        if let Some(verified) = parts.extensions.get::<SawPass>() {
+            verified.0.store(true, Ordering::Relaxed);
+        }
         if app.shop(&event).is_none() {
             return Err(not_on_sale());
         }

@@ -87,6 +87,11 @@ fn config(folder: &Path, more: &str) -> OriginConfig {
     OriginConfig::from_toml(&text, "test").unwrap()
 }
 
+fn parts(shutdown: watch::Receiver<bool>) -> OriginParts {
+    let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    OriginParts { listener: bind(), internal_listener: bind(), shutdown }
+}
+
 fn client() -> Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
@@ -121,8 +126,7 @@ impl House {
 
     async fn start(&mut self, more: &str) {
         let (shutdown, told) = watch::channel(false);
-        let parts = OriginParts { public: None, internal: None, shutdown: told };
-        let origin = start(config(&self.folder, more), parts).await.unwrap();
+        let origin = start(config(&self.folder, more), parts(told)).await.unwrap();
         self.base = format!("http://{}", origin.public_addr());
         self.internal = format!("http://{}", origin.internal_addr());
         self.shutdown = shutdown;
@@ -237,7 +241,12 @@ async fn from_the_list_of_events_to_a_ticket_in_the_hand() {
     assert_eq!(hold["total"], 2 * 673_000);
     assert_eq!(hold["seats"][0]["zone"], "cat1");
     let seat = hold["seats"][0]["seat"].as_u64().unwrap() as usize;
-    let availability = house.send(ana.request(Method::GET, "/availability")).await.succeeds(200);
+    let availability = house.send(ana.request(Method::GET, "/availability")).await;
+    assert_eq!(availability.headers["cache-control"], "private, no-store");
+    let etag = format!("\"5\", W/{}", availability.headers["etag"].to_str().unwrap());
+    let known = ana.request(Method::GET, "/availability").header("if-none-match", etag);
+    assert_eq!(house.send(known).await.status, 304);
+    let availability = availability.succeeds(200);
     assert_eq!(availability["free"], 82_498);
     let taken = availability["taken"].as_str().unwrap();
     let taken = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, taken).unwrap();
@@ -340,7 +349,8 @@ async fn every_refusal_of_a_hold_is_told_and_leaves_the_stock_alone() {
     ben.holds(json!({ "seats": [10, 11, 12, 13, 14, 15, 16, 17, 18] }))
         .await
         .is(422, "too-many-seats");
-    ana.holds(json!({ "seats": [10, 11, 12, 13, 14, 15] })).await.is(422, "too-many-seats");
+    let many = ana.holds(json!({ "seats": [10, 11, 12, 13, 14, 15] })).await;
+    assert_eq!(many.is(422, "too-many-seats").body["holds"], json!([hold]));
     ben.holds(json!({ "best": { "quantity": 9 } })).await.is(422, "too-many-seats");
     ben.holds(json!({ "best": { "quantity": 0 } })).await.is(422, "no-seats");
     ben.holds(json!({ "best": { "zone": "roof", "quantity": 1 } })).await.is(422, "unknown-zone");
@@ -359,7 +369,9 @@ async fn every_refusal_of_a_hold_is_told_and_leaves_the_stock_alone() {
     assert_eq!(house.stock().await, before);
 
     ana.view(&hold).await.succeeds(200);
-    ana.release(&hold).await.succeeds(204);
+    let released = ana.release(&hold).await;
+    assert_eq!(released.headers["cache-control"], "private, no-store");
+    released.succeeds(204);
     ana.view(&hold).await.is(404, "unknown-hold");
     assert_eq!(house.stock().await["free"], 82_500);
 }
@@ -381,12 +393,14 @@ async fn every_refusal_of_a_payment_is_told_and_nobody_pays_twice() {
     ana.order(body("Ana"), "").await.is(400, "idempotency-key-required");
     ana.order(body("Ana"), &"k".repeat(256)).await.is(400, "idempotency-key-required");
 
-    ana.pay(&hold, "tok_declined", "k1").await.is(402, "payment-declined");
-    ana.pay(&hold, "tok_declined", "k1").await.is(402, "payment-declined");
+    let declined = ana.pay(&hold, "tok_declined", "k1").await.is(402, "payment-declined");
+    house.visitor().hold(&[9]).await;
+    let again = ana.pay(&hold, "tok_declined", "k1").await.is(402, "payment-declined");
+    assert_eq!(declined.body, again.body, "word for word");
     ana.pay(&hold, "tok_ok", "k1").await.is(422, "idempotency-mismatch");
     let order = ana.pay(&hold, "tok_ok", "k2").await.succeeds(201);
     let again = ana.pay(&hold, "tok_ok", "k2").await.succeeds(201);
-    assert_eq!((&order["order"], &order["tickets"]), (&again["order"], &again["tickets"]));
+    assert_eq!(order, again, "word for word");
     ana.pay(&hold, "tok_slow", "k2").await.is(422, "idempotency-mismatch");
     let bought = ana.pay(&hold, "tok_ok", "k3").await.is(409, "hold-bought");
     assert_eq!(bought.body["order"], order["order"]);
@@ -407,6 +421,12 @@ async fn a_provider_that_does_not_answer_leaves_one_charge_and_one_order() {
     let hold = ana.hold(&[1]).await;
     let unknown = ana.pay(&hold, "tok_timeout", "k").await.is(503, "payment-unknown");
     assert!(unknown.headers.contains_key("retry-after"));
+    let found = unknown.body["order_url"].as_str().unwrap().to_owned();
+    let found = house.get(&format!("/api/v1{found}")).await.succeeds(200);
+    assert_eq!(found["order"], unknown.body["order"]);
+    assert!(["paying", "confirmed"].contains(&found["state"].as_str().unwrap()), "{found}");
+    let load = house.internal("/internal/v1/load").await;
+    assert_eq!(load["errors_total"], 0, "a silent provider does not slow the line");
     let order = loop {
         let seen = ana.pay(&hold, "tok_timeout", "k").await;
         if seen.status != StatusCode::SERVICE_UNAVAILABLE {
@@ -554,6 +574,7 @@ async fn pages_and_scripts_are_served_small_and_cautious() {
         let seen = house.get(path).await;
         assert_eq!(seen.status, 404);
         assert_eq!(seen.headers["content-type"], "text/html; charset=utf-8");
+        assert_eq!(seen.headers["cache-control"], "no-store");
     }
 }
 
@@ -561,10 +582,14 @@ async fn pages_and_scripts_are_served_small_and_cautious() {
 async fn the_load_report_tells_of_what_was_served_and_only_to_the_controller() {
     let house = House::open().await;
     house.visitor().hold(&[1]).await;
-    house.get("/api/v1/events/nothing").await;
+    // What anybody may ask for, and what is turned away, says nothing about the sale.
+    for path in ["/api/v1/events", "/api/v1/events/nothing"] {
+        house.get(path).await;
+    }
+    house.get(&format!("/api/v1/events/{FINAL}/availability")).await.is(403, "pass-required");
     let load: admission_api::LoadReport =
         serde_json::from_value(house.internal("/internal/v1/load").await).unwrap();
-    assert_eq!((load.requests_total, load.errors_total, load.latency.count()), (2, 0, 2));
+    assert_eq!((load.requests_total, load.errors_total, load.latency.count()), (1, 0, 1));
     assert!(load.db_cpu.unwrap() > 0.0 && load.db_cpu.unwrap() <= 1.0, "{load:?}");
     let stock = &load.stock[0];
     assert_eq!((stock.capacity, stock.free, stock.held), (82_500, 82_499, 1));
@@ -604,9 +629,59 @@ async fn a_restart_keeps_what_was_sold() {
     house.visitor().holds(json!({ "seats": [4] })).await.is(409, "seat-taken");
     house.stop().await;
     let (_shutdown, told) = watch::channel(false);
-    let parts = OriginParts { public: None, internal: None, shutdown: told };
-    let error = start(config(&house.folder, ""), parts).await.unwrap_err();
+    let error = start(config(&house.folder, ""), parts(told)).await.unwrap_err();
     assert!(matches!(error, StartError::Log(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_hold_outlives_a_restart_with_a_lower_limit_and_can_be_paid() {
+    let mut house = House::open().await;
+    let ana = house.visitor();
+    let hold = ana.hold(&[1, 2, 3, 4, 5, 6, 7, 8]).await;
+    let pass = ana.pass.clone();
+    house.stop().await;
+    house.start("sale.seats_per_order_max = 4").await;
+    let ana = Visitor { house: &house, pass };
+    let order = ana.pay(&hold, "tok_ok", "k").await.succeeds(201);
+    assert_eq!(order["tickets"].as_array().unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn whoever_asks_for_orders_takes_no_time_of_the_writer() {
+    let house = House::open().await;
+    let ana = house.visitor();
+    let hold = ana.hold(&[1]).await;
+    let order = ana.pay(&hold, "tok_ok", "k").await.succeeds(201);
+    let path = format!("/api/v1{}", order["order_url"].as_str().unwrap());
+    assert_eq!(house.get(&path).await.succeeds(200), order);
+    house.get("/api/v1/orders/AAAAAAAAAAAAAAAAAAAAAA").await.is(404, "unknown-order");
+    let metrics = house.internal("/metrics").await;
+    assert!(!metrics.as_str().unwrap().contains("command=\"view_order\""), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_origin_whose_partition_was_taken_over_says_so_everywhere() {
+    let house = House::open().await;
+    let ana = house.visitor();
+    let hold = ana.hold(&[1]).await;
+    let order = ana.pay(&hold, "tok_ok", "k").await.succeeds(201);
+    let path = house.folder.join("data/sale.sqlite");
+    let mut other = crate::log::SqliteLog::open(&path, 1).map(crate::log::Log::Sqlite).unwrap();
+    other.acquire(0, "somebody else").unwrap();
+    ana.holds(json!({ "seats": [2] })).await.is(503, "unavailable");
+    let availability = || house.send(ana.request(Method::GET, "/availability"));
+    while availability().await.status != StatusCode::SERVICE_UNAVAILABLE {
+        tokio::task::yield_now().await;
+    }
+    availability().await.is(503, "unavailable");
+    for path in ["/internal/v1/load", "/health"] {
+        let url = format!("{}{path}", house.internal);
+        let seen = house.send(house.client.get(url).bearer_auth(TOKEN)).await;
+        seen.is(503, "unavailable");
+    }
+    let path = format!("/api/v1{}", order["order_url"].as_str().unwrap());
+    house.get(&path).await.succeeds(200);
+    house.get("/api/v1/orders/AAAAAAAAAAAAAAAAAAAAAA").await.is(503, "unavailable");
 }
 
 #[tokio::test]
@@ -618,8 +693,7 @@ async fn a_start_that_cannot_work_is_refused() {
         let mut config = config(&house.folder, "");
         change(&mut config);
         let (_shutdown, told) = watch::channel(false);
-        let parts = OriginParts { public: None, internal: None, shutdown: told };
-        start(config, parts).await.unwrap_err()
+        start(config, parts(told)).await.unwrap_err()
     };
     let error = refused(&|config| config.keyring = "/nowhere".into()).await;
     assert!(matches!(error, StartError::Keys(_)), "{error:?}");
@@ -629,9 +703,6 @@ async fn a_start_that_cannot_work_is_refused() {
     assert!(matches!(error, StartError::Catalogue(_)), "{error:?}");
     let error = refused(&|config| config.data_dir = "/proc/nowhere".into()).await;
     assert!(matches!(error, StartError::DataDir { .. }), "{error:?}");
-    let taken = house.base.trim_start_matches("http://").parse().unwrap();
-    let error = refused(&|config| config.listen = taken).await;
-    assert!(error.to_string().starts_with("listen 127.0.0.1:"), "{error}");
 }
 
 #[tokio::test]

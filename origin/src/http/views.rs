@@ -71,7 +71,7 @@ fn description(event: &Event, map_url: Option<&str>, rules: Rules) -> Value {
     described
 }
 
-fn seat(shop: &Shop, seat: Seat) -> Value {
+fn seat(shop: &Shop, seat: Seat, price: u64) -> Value {
     let Some(name) = shop.venue.name_of(seat) else { return Value::Null };
     json!({
         "seat": seat,
@@ -80,22 +80,17 @@ fn seat(shop: &Shop, seat: Seat) -> Value {
         "row": name.row,
         "number": name.number,
         "zone": name.zone.id(),
-        "price": price(shop, name.zone),
+        "price": price,
     })
-}
-
-fn price(shop: &Shop, zone: Category) -> u64 {
-    shop.event.prices.get(usize::from(zone.index())).copied().unwrap_or(0)
 }
 
 /// A hold.
 pub fn hold(shop: &Shop, hold: &HoldView, seq: u64) -> Value {
-    let names = hold.seats.iter().filter_map(|seat| shop.venue.name_of(*seat));
-    let total: u64 = names.map(|name| price(shop, name.zone)).sum();
+    let total: u64 = hold.seats.iter().map(|(_, price)| price).sum();
     json!({
         "hold": hold.hold,
         "event": shop.event.id,
-        "seats": hold.seats.iter().map(|s| seat(shop, *s)).collect::<Value>(),
+        "seats": hold.seats.iter().map(|(s, price)| seat(shop, *s, *price)).collect::<Value>(),
         "total": total,
         "currency": CURRENCY,
         "expires_at": hold.until,
@@ -104,23 +99,26 @@ pub fn hold(shop: &Shop, hold: &HoldView, seq: u64) -> Value {
     })
 }
 
-/// An order; it has tickets once it is confirmed.
-pub fn order(app: &App, shop: &Shop, order: &OrderView, seq: u64) -> Result<Value, TicketError> {
+/// An order; it has tickets once it is confirmed. Its `seq` is its own, so that it reads the same
+/// whenever it is asked for.
+pub fn order(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketError> {
     let (state, tickets) = match order.stage {
         OrderStage::Sold => ("confirmed", tickets(app, shop, order)?),
         OrderStage::Paying | OrderStage::Unknown => ("paying", json!([])),
     };
+    let priced = order.seats.iter().zip(&order.prices);
+    let seats = priced.map(|((s, _), price)| seat(shop, *s, *price));
     Ok(json!({
         "order": order.order,
         "event": shop.event.id,
         "title": shop.event.title,
         "state": state,
-        "seats": order.seats.iter().map(|(s, _)| seat(shop, *s)).collect::<Value>(),
+        "seats": seats.collect::<Value>(),
         "total": order.total,
         "currency": CURRENCY,
         "name": order.name,
         "tickets": tickets,
-        "seq": seq,
+        "seq": order.seq,
         "order_url": format!("/orders/{}", order.order),
     }))
 }

@@ -4,8 +4,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use keys::Owner;
-
 use super::{AppendError, Lease, LogError, PartitionId, Stored};
 
 /// How the next append fails.
@@ -15,17 +13,48 @@ pub enum Fault {
     Lost,
     /// An error, and yet it was written.
     WrittenUnheard,
+    /// An error before anything was begun.
+    NotBegun,
     /// Somebody else takes the partition just before.
     Fenced,
 }
 
 #[derive(Debug, Default)]
 struct Store {
-    epochs: BTreeMap<PartitionId, u64>,
+    /// Epoch and name of each owner.
+    owners: BTreeMap<PartitionId, (u64, String)>,
     records: BTreeMap<(PartitionId, u64), Vec<u8>>,
     snapshots: BTreeMap<PartitionId, Stored>,
     faults: VecDeque<Fault>,
+    acquire_faults: VecDeque<Fault>,
     appends: u64,
+}
+
+impl Store {
+    fn epoch(&self, partition: PartitionId) -> u64 {
+        self.owners.get(&partition).map_or(0, |(epoch, _)| *epoch)
+    }
+
+    fn raise(&mut self, partition: PartitionId, owner: &str) -> u64 {
+        let epoch = self.epoch(partition) + 1;
+        self.owners.insert(partition, (epoch, owner.to_owned()));
+        epoch
+    }
+
+    fn take(&mut self, partition: PartitionId, owner: &str) -> Result<Lease, LogError> {
+        match self.acquire_faults.pop_front() {
+            Some(Fault::Lost | Fault::NotBegun) => Err(LogError::Injected),
+            Some(Fault::WrittenUnheard) => {
+                self.raise(partition, owner);
+                Err(LogError::Injected)
+            }
+            Some(Fault::Fenced) => {
+                self.raise(partition, "somebody else");
+                Ok(Lease { epoch: self.raise(partition, owner) })
+            }
+            None => Ok(Lease { epoch: self.raise(partition, owner) }),
+        }
+    }
 }
 
 /// A handle to a store in memory.
@@ -38,6 +67,11 @@ impl MemoryLog {
     /// Lets the next append fail; faults are used up in order.
     pub fn inject(&self, fault: Fault) {
         self.with(|store| store.faults.push_back(fault));
+    }
+
+    /// Lets the next taking of ownership fail; faults are used up in order.
+    pub fn inject_acquire(&self, fault: Fault) {
+        self.with(|store| store.acquire_faults.push_back(fault));
     }
 
     /// How many appends were written.
@@ -68,6 +102,16 @@ impl MemoryLog {
         });
     }
 
+    /// Changes one byte of the snapshots.
+    pub fn corrupt_snapshots(&self) {
+        self.with(|store| {
+            for snapshot in store.snapshots.values_mut() {
+                let middle = snapshot.bytes.len() / 2;
+                snapshot.bytes[middle] ^= 1;
+            }
+        });
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
         work(&mut self.store.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -75,17 +119,20 @@ impl MemoryLog {
     pub(super) fn acquire(
         &mut self,
         partition: PartitionId,
-        _owner: &Owner,
+        owner: &str,
     ) -> Result<Lease, LogError> {
-        self.with(|store| {
-            let epoch = store.epochs.entry(partition).or_default();
-            *epoch += 1;
-            Ok(Lease { epoch: *epoch })
-        })
+        self.with(|store| store.take(partition, owner))
     }
 
-    pub(super) fn epoch(&mut self, partition: PartitionId) -> Result<u64, LogError> {
-        self.with(|store| Ok(store.epochs.get(&partition).copied().unwrap_or(0)))
+    pub(super) fn renew(
+        &mut self,
+        partition: PartitionId,
+        owner: &str,
+    ) -> Result<Option<Lease>, LogError> {
+        self.with(|store| {
+            let is_ours = store.owners.get(&partition).is_some_and(|(_, name)| name == owner);
+            if is_ours { store.take(partition, owner).map(Some) } else { Ok(None) }
+        })
     }
 
     pub(super) fn append(
@@ -98,9 +145,12 @@ impl MemoryLog {
         self.with(|store| {
             let fault = store.faults.pop_front();
             if fault == Some(Fault::Fenced) {
-                *store.epochs.entry(partition).or_default() += 1;
+                store.raise(partition, "somebody else");
             }
-            if store.epochs.get(&partition) != Some(&epoch) {
+            if fault == Some(Fault::NotBegun) {
+                return Err(AppendError::NotWritten(LogError::Injected));
+            }
+            if store.epoch(partition) != epoch {
                 return Err(AppendError::Fenced { partition, epoch });
             }
             if store.records.contains_key(&(partition, seq)) {
@@ -111,7 +161,7 @@ impl MemoryLog {
                 store.appends += 1;
             }
             match fault {
-                None | Some(Fault::Fenced) => Ok(()),
+                None | Some(Fault::Fenced | Fault::NotBegun) => Ok(()),
                 Some(Fault::Lost | Fault::WrittenUnheard) => {
                     Err(AppendError::Unknown(LogError::Injected))
                 }
@@ -142,10 +192,17 @@ impl MemoryLog {
     pub(super) fn put_snapshot(
         &mut self,
         partition: PartitionId,
+        epoch: u64,
         seq: u64,
         bytes: &[u8],
-    ) -> Result<(), LogError> {
+    ) -> Result<(), AppendError> {
         self.with(|store| {
+            if store.epoch(partition) != epoch {
+                return Err(AppendError::Fenced { partition, epoch });
+            }
+            if store.snapshots.get(&partition).is_some_and(|kept| kept.seq > seq) {
+                return Err(AppendError::Conflict { partition, seq });
+            }
             store.snapshots.insert(partition, Stored { seq, bytes: bytes.to_vec() });
             Ok(())
         })

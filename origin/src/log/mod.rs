@@ -8,8 +8,6 @@
 mod memory;
 mod sqlite;
 
-use keys::Owner;
-
 pub use memory::{Fault, MemoryLog};
 pub use sqlite::SqliteLog;
 
@@ -51,6 +49,9 @@ pub enum AppendError {
         /// The sequence number.
         seq: u64,
     },
+    /// The store failed before anything was written; trying again is safe.
+    #[error("the store could not begin to write the record")]
+    NotWritten(#[source] LogError),
     /// The store did not say. Only reading tells whether it was written.
     #[error("the store did not tell whether the record was written")]
     Unknown(#[source] LogError),
@@ -99,20 +100,26 @@ macro_rules! each_store {
 }
 
 impl Log {
-    /// Takes ownership: from now on appends of older epochs are fenced off.
+    /// Takes ownership: from now on appends of older epochs are fenced off. `owner` names one
+    /// running writer, not a configuration, so that it can tell its own epochs from others'.
     ///
     /// # Errors
-    /// If the store fails.
-    pub fn acquire(&mut self, partition: PartitionId, owner: &Owner) -> Result<Lease, LogError> {
+    /// If the store fails; ownership may have changed hands all the same.
+    pub fn acquire(&mut self, partition: PartitionId, owner: &str) -> Result<Lease, LogError> {
         each_store!(self, log => log.acquire(partition, owner))
     }
 
-    /// The epoch of the present owner, 0 if there was none.
+    /// Takes ownership once more, unless somebody else has it by now. An epoch that an earlier
+    /// call took without hearing of it is its own and no takeover.
     ///
     /// # Errors
-    /// If the store fails.
-    pub fn epoch(&mut self, partition: PartitionId) -> Result<u64, LogError> {
-        each_store!(self, log => log.epoch(partition))
+    /// If the store fails; asking again is safe.
+    pub fn renew(
+        &mut self,
+        partition: PartitionId,
+        owner: &str,
+    ) -> Result<Option<Lease>, LogError> {
+        each_store!(self, log => log.renew(partition, owner))
     }
 
     /// Appends a record at `seq`; durable once it returns.
@@ -153,14 +160,15 @@ impl Log {
     /// Keeps a snapshot of everything before `seq`, in place of the one before it.
     ///
     /// # Errors
-    /// If the store fails.
+    /// See [`AppendError`]; `Conflict` means that a newer one is kept already.
     pub fn put_snapshot(
         &mut self,
         partition: PartitionId,
+        epoch: u64,
         seq: u64,
         bytes: &[u8],
-    ) -> Result<(), LogError> {
-        each_store!(self, log => log.put_snapshot(partition, seq, bytes))
+    ) -> Result<(), AppendError> {
+        each_store!(self, log => log.put_snapshot(partition, epoch, seq, bytes))
     }
 
     /// The latest snapshot.

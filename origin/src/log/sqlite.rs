@@ -6,8 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keys::Owner;
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::{AppendError, Lease, LogError, PartitionId, Stored};
 
@@ -63,19 +62,42 @@ impl SqliteLog {
     pub(super) fn acquire(
         &mut self,
         partition: PartitionId,
-        owner: &Owner,
+        owner: &str,
     ) -> Result<Lease, LogError> {
-        let sql = "INSERT INTO owner VALUES (?1, 1, ?2) ON CONFLICT (partition)
-                   DO UPDATE SET epoch = epoch + 1, name = ?2 RETURNING epoch";
-        let params = params![partition, owner.as_str()];
-        let epoch = self.connection.query_row(sql, params, |row| row.get(0));
-        Ok(Lease { epoch: epoch.map_err(self.failed())? })
+        let failed = self.failed();
+        self.take(partition, owner).map_err(failed)
     }
 
-    pub(super) fn epoch(&mut self, partition: PartitionId) -> Result<u64, LogError> {
-        let sql = "SELECT epoch FROM owner WHERE partition = ?1";
-        let epoch = self.connection.query_row(sql, [partition], |row| row.get(0)).optional();
-        Ok(epoch.map_err(self.failed())?.unwrap_or(0))
+    pub(super) fn renew(
+        &mut self,
+        partition: PartitionId,
+        owner: &str,
+    ) -> Result<Option<Lease>, LogError> {
+        let failed = self.failed();
+        let sql = "SELECT name FROM owner WHERE partition = ?1";
+        // Read in the transaction that changes it, so nobody can take over in between.
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begun.map_err(&failed)?;
+        let name: Option<String> = transaction
+            .query_row(sql, [partition], |row| row.get(0))
+            .optional()
+            .map_err(&failed)?;
+        if name.as_deref() != Some(owner) {
+            return Ok(None);
+        }
+        let epoch = raise(&transaction, partition, owner).map_err(&failed)?;
+        transaction.commit().map_err(&failed)?;
+        Ok(Some(Lease { epoch }))
+    }
+
+    /// The commit is asked for and looked at: a statement that returns rows would commit when it
+    /// is put away, where nobody hears that the disk was full.
+    fn take(&mut self, partition: PartitionId, owner: &str) -> Result<Lease, rusqlite::Error> {
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(behavior)?;
+        let epoch = raise(&transaction, partition, owner)?;
+        transaction.commit()?;
+        Ok(Lease { epoch })
     }
 
     pub(super) fn append(
@@ -86,14 +108,13 @@ impl SqliteLog {
         bytes: &[u8],
     ) -> Result<(), AppendError> {
         let failed = self.failed();
-        let unknown = |source| AppendError::Unknown(failed(source));
+        // Until COMMIT is asked for, an error means that nothing was written: the transaction is
+        // rolled back when it is dropped.
+        let not_written = |source| AppendError::NotWritten(failed(source));
         let behavior = TransactionBehavior::Immediate;
-        let transaction = self.connection.transaction_with_behavior(behavior).map_err(unknown)?;
-        let owner = "SELECT epoch FROM owner WHERE partition = ?1";
-        let current: Option<u64> = transaction
-            .prepare_cached(owner)
-            .and_then(|mut select| select.query_row([partition], |row| row.get(0)).optional())
-            .map_err(unknown)?;
+        let transaction =
+            self.connection.transaction_with_behavior(behavior).map_err(not_written)?;
+        let current = current_epoch(&transaction, partition).map_err(not_written)?;
         if current != Some(epoch) {
             return Err(AppendError::Fenced { partition, epoch });
         }
@@ -101,11 +122,11 @@ impl SqliteLog {
         let inserted = transaction
             .prepare_cached(insert)
             .and_then(|mut insert| insert.execute(params![partition, seq, epoch, bytes]))
-            .map_err(unknown)?;
+            .map_err(not_written)?;
         if inserted == 0 {
             return Err(AppendError::Conflict { partition, seq });
         }
-        transaction.commit().map_err(unknown)
+        transaction.commit().map_err(|source| AppendError::Unknown(failed(source)))
     }
 
     pub(super) fn read(
@@ -136,12 +157,26 @@ impl SqliteLog {
     pub(super) fn put_snapshot(
         &mut self,
         partition: PartitionId,
+        epoch: u64,
         seq: u64,
         bytes: &[u8],
-    ) -> Result<(), LogError> {
-        let sql = "INSERT OR REPLACE INTO snapshot VALUES (?1, ?2, ?3)";
-        let done = self.connection.execute(sql, params![partition, seq, bytes]);
-        done.map(|_| ()).map_err(self.failed())
+    ) -> Result<(), AppendError> {
+        let failed = self.failed();
+        let not_written = |source| AppendError::NotWritten(failed(source));
+        let behavior = TransactionBehavior::Immediate;
+        let transaction =
+            self.connection.transaction_with_behavior(behavior).map_err(not_written)?;
+        if current_epoch(&transaction, partition).map_err(not_written)? != Some(epoch) {
+            return Err(AppendError::Fenced { partition, epoch });
+        }
+        let sql = "INSERT INTO snapshot VALUES (?1, ?2, ?3) ON CONFLICT (partition)
+                   DO UPDATE SET seq = excluded.seq, bytes = excluded.bytes
+                   WHERE excluded.seq >= snapshot.seq";
+        let kept = transaction.execute(sql, params![partition, seq, bytes]).map_err(not_written)?;
+        if kept == 0 {
+            return Err(AppendError::Conflict { partition, seq });
+        }
+        transaction.commit().map_err(|source| AppendError::Unknown(failed(source)))
     }
 
     pub(super) fn get_snapshot(
@@ -151,5 +186,89 @@ impl SqliteLog {
         let sql = "SELECT seq, bytes FROM snapshot WHERE partition = ?1";
         let stored = |row: &rusqlite::Row<'_>| Ok(Stored { seq: row.get(0)?, bytes: row.get(1)? });
         self.connection.query_row(sql, [partition], stored).optional().map_err(self.failed())
+    }
+}
+
+fn current_epoch(
+    transaction: &Transaction<'_>,
+    partition: PartitionId,
+) -> Result<Option<u64>, rusqlite::Error> {
+    let sql = "SELECT epoch FROM owner WHERE partition = ?1";
+    let mut select = transaction.prepare_cached(sql)?;
+    select.query_row([partition], |row| row.get(0)).optional()
+}
+
+/// The next epoch, for `owner`.
+fn raise(
+    transaction: &Transaction<'_>,
+    partition: PartitionId,
+    owner: &str,
+) -> Result<u64, rusqlite::Error> {
+    let sql = "INSERT INTO owner VALUES (?1, 1, ?2) ON CONFLICT (partition)
+               DO UPDATE SET epoch = epoch + 1, name = ?2 RETURNING epoch";
+    transaction.query_row(sql, params![partition, owner], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database in memory whose commits fail for as long as `broken` has a row without parent.
+    fn log() -> SqliteLog {
+        let log = SqliteLog::open(Path::new(":memory:"), 1).unwrap();
+        let sql = "PRAGMA foreign_keys = ON;
+            CREATE TABLE parent (id INTEGER PRIMARY KEY);
+            CREATE TABLE broken (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED);";
+        log.connection.execute_batch(sql).unwrap();
+        log
+    }
+
+    fn break_commits(log: &SqliteLog, table: &str) {
+        let sql = format!(
+            "CREATE TRIGGER {table}_fails AFTER UPDATE ON {table}
+             BEGIN INSERT INTO broken VALUES (1); END"
+        );
+        log.connection.execute_batch(&sql).unwrap();
+    }
+
+    #[test]
+    fn an_epoch_whose_commit_failed_is_nobodys() {
+        let mut log = log();
+        let first = log.acquire(0, "a").unwrap();
+        break_commits(&log, "owner");
+        log.acquire(0, "a").unwrap_err();
+        log.renew(0, "a").unwrap_err();
+        log.connection.execute_batch("DROP TRIGGER owner_fails").unwrap();
+        log.append(0, first.epoch, 0, b"a").unwrap();
+        assert_eq!(log.renew(0, "a").unwrap(), Some(Lease { epoch: first.epoch + 1 }));
+        assert_eq!(log.renew(0, "b").unwrap(), None, "it is a's");
+    }
+
+    #[test]
+    fn a_busy_database_has_surely_not_written() {
+        let path = std::env::temp_dir().join(format!("origin-busy-{}", keys::Id128::random()));
+        let mut log = SqliteLog::open(&path, 1).unwrap();
+        log.connection.busy_timeout(Duration::ZERO).unwrap();
+        let lease = log.acquire(0, "a").unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = log.append(0, lease.epoch, 0, b"a").unwrap_err();
+        assert!(matches!(error, AppendError::NotWritten(_)), "{error}");
+        other.execute_batch("ROLLBACK").unwrap();
+        log.append(0, lease.epoch, 0, b"a").unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_is_kept_from_its_owner_only_and_never_replaces_a_newer_one() {
+        let mut log = log();
+        let old = log.acquire(0, "a").unwrap().epoch;
+        log.put_snapshot(0, old, 10, b"ten").unwrap();
+        let new = log.acquire(0, "b").unwrap().epoch;
+        let fenced = log.put_snapshot(0, old, 11, b"eleven").unwrap_err();
+        assert!(matches!(fenced, AppendError::Fenced { .. }), "{fenced}");
+        let older = log.put_snapshot(0, new, 9, b"nine").unwrap_err();
+        assert!(matches!(older, AppendError::Conflict { .. }), "{older}");
+        assert_eq!(log.get_snapshot(0).unwrap().unwrap().bytes, b"ten");
     }
 }

@@ -160,6 +160,9 @@ pub enum Change {
         sub: Id128,
         /// Which.
         seats: Vec<Seat>,
+        /// What each costs, in minor units: what was promised is what will be charged.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        prices: Vec<u64>,
         /// Until when.
         until: Timestamp,
     },
@@ -211,6 +214,21 @@ pub enum Change {
 }
 
 impl Change {
+    /// The order that it changes, if any.
+    #[must_use]
+    pub const fn order(&self) -> Option<Id128> {
+        match self {
+            Self::PaymentBegun { order, .. }
+            | Self::PaymentUnknown { order }
+            | Self::PaymentDeclined { order, .. }
+            | Self::Sold { order } => Some(*order),
+            Self::Opened { .. }
+            | Self::Held { .. }
+            | Self::Released { .. }
+            | Self::Expired { .. } => None,
+        }
+    }
+
     /// Whether seats went out of stock or came back.
     #[must_use]
     pub const fn moves_stock(&self) -> bool {

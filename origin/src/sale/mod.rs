@@ -17,7 +17,9 @@ pub use command::{BeginPayment, Change, Command, Outcome, Reply, Want};
 pub use plan::{Plan, PlanRow, Zone, ZoneId};
 pub use refusal::Refusal;
 pub use seats::SeatSet;
-pub use state::{Counts, HoldView, Misfit, OrderStage, OrderView, Rules, Saved, State};
+pub use state::{
+    Counts, HoldView, Misfit, OrderStage, OrderView, Rules, SEATS_PER_ORDER_LIMIT, Saved, State,
+};
 
 /// A seat of an event's venue: its index in the map, from 0.
 pub type Seat = u32;

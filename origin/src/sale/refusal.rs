@@ -36,6 +36,8 @@ pub enum Refusal {
         asked: u32,
         /// The limit.
         max: u32,
+        /// The visitor's holds.
+        holds: Vec<Id128>,
     },
     /// No such seat.
     #[error("there is no seat {seat}, the last one is {last}")]
@@ -74,18 +76,27 @@ pub enum Refusal {
     },
     /// A payment for the hold, or with this idempotency key, is under way.
     #[error("a payment is under way")]
-    PaymentInProgress,
+    PaymentInProgress {
+        /// The order that it is for.
+        order: Id128,
+    },
     /// The provider said no; the hold stands for the time that was left.
     #[error("the payment was declined")]
-    PaymentDeclined,
+    PaymentDeclined {
+        /// Log sequence after the change that said so: asked again, it is the same.
+        seq: u64,
+    },
     /// Nobody knows yet whether the buyer was charged; the seats stay theirs until we do.
     #[error("the provider has not told yet whether the payment was made")]
-    PaymentUnknown,
+    PaymentUnknown {
+        /// The order that it is for.
+        order: Id128,
+    },
     /// The idempotency key was used with another body.
     #[error("the idempotency key was used for another request")]
     IdempotencyMismatch,
-    /// Too many declined payments for one hold.
-    #[error("{max} payments for this hold were declined, which is the most we try")]
+    /// Too many declined payments for one hold, or of one visitor.
+    #[error("{max} payments were declined, which is the most we try")]
     TooManyAttempts {
         /// The limit.
         max: u32,
@@ -111,9 +122,9 @@ impl Refusal {
             Self::ForeignHold => "foreign-hold",
             Self::HoldExpired => "hold-expired",
             Self::HoldBought { .. } => "hold-bought",
-            Self::PaymentInProgress => "payment-in-progress",
-            Self::PaymentDeclined => "payment-declined",
-            Self::PaymentUnknown => "payment-unknown",
+            Self::PaymentInProgress { .. } => "payment-in-progress",
+            Self::PaymentDeclined { .. } => "payment-declined",
+            Self::PaymentUnknown { .. } => "payment-unknown",
             Self::IdempotencyMismatch => "idempotency-mismatch",
             Self::TooManyAttempts { .. } => "too-many-attempts",
             Self::UnknownOrder => "unknown-order",

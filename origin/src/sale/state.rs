@@ -24,8 +24,16 @@ const EXPIRED_KEPT_SECS: u64 = 3600;
 const EXPIRED_KEPT_MAX: usize = 100_000;
 /// How long a declined payment's idempotency key is remembered, in seconds.
 const DECLINED_KEPT_SECS: u64 = 24 * 3600;
+/// How many declined payments we remember: a bound on memory, 50 MB.
+const DECLINED_KEPT_MAX: usize = 100_000;
 /// Most payments that are tried for one hold: enough for a wallet of cards, not for a card tester.
 const ATTEMPTS_MAX: u32 = 10;
+/// Most declined payments of one visitor that we remember at once, whatever they were for: giving
+/// a hold back and holding again starts no new count.
+const DECLINED_PER_VISITOR_MAX: u32 = 30;
+/// Most seats that a hold can have under any configuration: a hold outlives a restart with a lower
+/// `seats_per_order_max`, and must still find a ticket for each seat.
+pub const SEATS_PER_ORDER_LIMIT: u32 = 100;
 
 /// What the operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +64,8 @@ pub struct Counts {
 pub struct HoldView {
     /// Its id.
     pub hold: Id128,
-    /// Its seats.
-    pub seats: Vec<Seat>,
+    /// Its seats, each with its price in minor units.
+    pub seats: Vec<(Seat, u64)>,
     /// Until when it stands.
     pub until: Timestamp,
     /// Whether it is being paid.
@@ -89,8 +97,12 @@ pub struct OrderView {
     pub name: String,
     /// When it was sold, or payment began.
     pub at: Timestamp,
+    /// Price of each seat when it was held, in minor units.
+    pub prices: Vec<u64>,
     /// What was or will be charged, in minor units.
     pub total: u64,
+    /// Log sequence after the change that brought it where it is.
+    pub seq: u64,
 }
 
 /// A change that does not fit the state: the log and the code disagree, and we must not go on.
@@ -116,6 +128,14 @@ pub enum Misfit {
         /// Which.
         id: Id128,
     },
+    /// Not one price a seat.
+    #[error("{prices} prices for {seats} seats")]
+    Prices {
+        /// How many seats.
+        seats: usize,
+        /// How many prices.
+        prices: usize,
+    },
     /// The sale began with another seating.
     #[error("the sale began with the seating {logged} and the venue now has {now}")]
     OtherPlan {
@@ -130,6 +150,8 @@ pub enum Misfit {
 struct Hold {
     sub: Id128,
     seats: Vec<Seat>,
+    #[serde(default)]
+    prices: Vec<u64>,
     until: Timestamp,
     attempts: u32,
     paying: Option<Id128>,
@@ -141,12 +163,16 @@ struct Order {
     sub: Id128,
     key: String,
     seats: Vec<Seat>,
+    #[serde(default)]
+    prices: Vec<u64>,
     tickets: Vec<Id128>,
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     email: Option<String>,
     at: Timestamp,
     stage: OrderStage,
+    #[serde(default)]
+    seq: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +180,9 @@ struct Attempt {
     body: String,
     /// Absent once it was declined.
     order: Option<Id128>,
+    /// Log sequence after that.
+    #[serde(default)]
+    declined_seq: u64,
 }
 
 /// All that a restart needs; the rest is computed from it.
@@ -187,6 +216,11 @@ pub struct State {
     /// Which order a hold became.
     bought: BTreeMap<Id128, Id128>,
     seats_by_visitor: BTreeMap<Id128, u32>,
+    /// Visitors and their holds.
+    holds_by_visitor: BTreeSet<(Id128, Id128)>,
+    declined_by_visitor: BTreeMap<Id128, u32>,
+    /// Log sequence of the next change.
+    next_seq: u64,
     /// Expired holds and whose they were.
     expired: BTreeMap<Id128, Id128>,
     expired_since: VecDeque<(Timestamp, Id128, Id128)>,
@@ -212,10 +246,18 @@ impl State {
             paying: BTreeSet::new(),
             bought: BTreeMap::new(),
             seats_by_visitor: BTreeMap::new(),
+            holds_by_visitor: BTreeSet::new(),
+            declined_by_visitor: BTreeMap::new(),
+            next_seq: 0,
             expired: BTreeMap::new(),
             expired_since: VecDeque::new(),
             declined_since: VecDeque::new(),
         }
+    }
+
+    /// Tells where in the log the next change will be; orders remember it.
+    pub fn set_next_seq(&mut self, seq: u64) {
+        self.next_seq = seq;
     }
 
     /// Carries out one command at `now`: what changed, and what to answer.
@@ -254,6 +296,8 @@ impl State {
     /// If it does not fit; the state may be half changed then and must be thrown away.
     pub fn evolve(&mut self, change: &Change, at: Timestamp) -> Result<(), Misfit> {
         self.forget(at);
+        self.next_seq += 1;
+        let seq = self.next_seq;
         match change {
             Change::Opened { plan } => {
                 if plan != self.plan.fingerprint() {
@@ -262,10 +306,11 @@ impl State {
                 }
                 self.opened = Some(plan.clone());
             }
-            Change::Held { hold, sub, seats, until } => {
+            Change::Held { hold, sub, seats, prices, until } => {
                 let new = Hold {
                     sub: *sub,
                     seats: seats.clone(),
+                    prices: self.prices_or(prices.clone(), seats)?,
                     until: *until,
                     attempts: 0,
                     paying: None,
@@ -289,20 +334,25 @@ impl State {
                     sub: held.sub,
                     key: key.clone(),
                     seats: held.seats.clone(),
+                    prices: held.prices.clone(),
                     tickets: tickets.clone(),
                     name: name.clone(),
                     email: email.clone(),
                     at,
                     stage: OrderStage::Paying,
+                    seq,
                 };
-                let attempt = Attempt { body: body.clone(), order: Some(*order) };
+                let order_of = Some(*order);
+                let attempt = Attempt { body: body.clone(), order: order_of, declined_seq: 0 };
                 self.attempts.insert((held.sub, key.clone()), attempt);
                 self.begin_order(*order, new)?;
             }
             Change::PaymentUnknown { order } => {
                 let known = self.orders.get_mut(order).filter(|o| o.stage != OrderStage::Sold);
                 let missing = Misfit::NotThere { id: *order, change: "payment_unknown" };
-                known.ok_or(missing)?.stage = OrderStage::Unknown;
+                let known = known.ok_or(missing)?;
+                known.stage = OrderStage::Unknown;
+                known.seq = seq;
             }
             Change::PaymentDeclined { order, until } => {
                 let Order { hold, sub, key, .. } = self.end_payment(*order, "payment_declined")?;
@@ -315,15 +365,18 @@ impl State {
                 self.deadlines.insert((*until, hold));
                 if let Some(attempt) = self.attempts.get_mut(&(sub, key.clone())) {
                     attempt.order = None;
+                    attempt.declined_seq = seq;
                 }
+                *self.declined_by_visitor.entry(sub).or_default() += 1;
                 self.declined_since.push_back((at, sub, key));
             }
             Change::Sold { order } => {
                 let paid = self.end_payment(*order, "sold")?;
                 self.holds.remove(&paid.hold);
+                self.holds_by_visitor.remove(&(paid.sub, paid.hold));
                 self.bought.insert(paid.hold, *order);
                 self.counts.sold += paid.seats.len() as u64;
-                self.orders.insert(*order, Order { stage: OrderStage::Sold, at, ..paid });
+                self.orders.insert(*order, Order { stage: OrderStage::Sold, at, seq, ..paid });
             }
         }
         Ok(())
@@ -384,7 +437,8 @@ impl State {
         }
         for (id, hold) in saved.holds {
             let paying = hold.paying;
-            state.add_hold(id, Hold { paying: None, ..hold })?;
+            let prices = state.prices_or(hold.prices, &hold.seats)?;
+            state.add_hold(id, Hold { paying: None, prices, ..hold })?;
             if let (Some(order), Some(known)) = (paying, state.holds.get_mut(&id)) {
                 known.paying = Some(order);
                 state.deadlines.remove(&(known.until, id));
@@ -401,7 +455,8 @@ impl State {
             } else if !state.paying.contains(&id) {
                 return Err(Misfit::NotThere { id, change: "a payment" });
             }
-            state.orders.insert(id, order);
+            let prices = state.prices_or(order.prices, &order.seats)?;
+            state.orders.insert(id, Order { prices, ..order });
         }
         if let Some(id) = state.paying.iter().find(|id| !state.orders.contains_key(id)) {
             return Err(Misfit::NotThere { id: *id, change: "a payment" });
@@ -410,6 +465,9 @@ impl State {
         state.attempts = attempts.map(|(sub, key, attempt)| ((sub, key), attempt)).collect();
         state.expired = saved.expired.iter().map(|(_, hold, sub)| (*hold, *sub)).collect();
         state.expired_since = saved.expired;
+        for (_, sub, _) in &saved.declined {
+            *state.declined_by_visitor.entry(*sub).or_default() += 1;
+        }
         state.declined_since = saved.declined;
         Ok(state)
     }
@@ -428,7 +486,8 @@ impl State {
             Err(refusal) => (Vec::new(), Err(refusal)),
             Ok(seats) => {
                 let until = now.plus(self.rules.hold);
-                (vec![Change::Held { hold, sub, seats, until }], Ok(()))
+                let prices = seats.iter().map(|seat| self.plan.price_of(*seat)).collect();
+                (vec![Change::Held { hold, sub, seats, prices, until }], Ok(()))
             }
         }
     }
@@ -480,7 +539,14 @@ impl State {
     fn check_visitor(&self, sub: Id128, asked: u32) -> Result<(), Refusal> {
         let have = self.seats_by_visitor.get(&sub).copied().unwrap_or(0);
         let max = self.rules.seats_per_visitor_max;
-        if have + asked > max { Err(Refusal::VisitorLimit { have, asked, max }) } else { Ok(()) }
+        if have + asked <= max {
+            return Ok(());
+        }
+        // A hold whose answer never arrived is among these: its owner can look at it or free it.
+        let first = (sub, Id128::from_bytes([0; 16]));
+        let holds = self.holds_by_visitor.range(first..).take_while(|(owner, _)| *owner == sub);
+        let holds = holds.take(SEATS_PER_ORDER_LIMIT as usize).map(|(_, hold)| *hold).collect();
+        Err(Refusal::VisitorLimit { have, asked, max, holds })
     }
 
     /// Whether `sub` may use the hold now. One that is found overdue is freed on the spot: whether
@@ -512,8 +578,8 @@ impl State {
         if let Err(refused) = self.touch(hold, sub, now) {
             return refused;
         }
-        if self.holds.get(&hold).is_some_and(|found| found.paying.is_some()) {
-            return (Vec::new(), Err(Refusal::PaymentInProgress));
+        if let Some(order) = self.holds.get(&hold).and_then(|found| found.paying) {
+            return (Vec::new(), Err(Refusal::PaymentInProgress { order }));
         }
         (vec![Change::Released { hold }], Ok(()))
     }
@@ -524,11 +590,14 @@ impl State {
             if attempt.body != begin.body {
                 return refuse(Refusal::IdempotencyMismatch);
             }
-            let Some(order) = attempt.order else { return refuse(Refusal::PaymentDeclined) };
+            let seq = attempt.declined_seq;
+            let Some(order) = attempt.order else {
+                return refuse(Refusal::PaymentDeclined { seq });
+            };
             return match self.orders.get(&order).map(|order| order.stage) {
                 Some(OrderStage::Sold) => (Vec::new(), Ok(())),
-                Some(OrderStage::Unknown) => refuse(Refusal::PaymentUnknown),
-                Some(OrderStage::Paying) | None => refuse(Refusal::PaymentInProgress),
+                Some(OrderStage::Unknown) => refuse(Refusal::PaymentUnknown { order }),
+                Some(OrderStage::Paying) | None => refuse(Refusal::PaymentInProgress { order }),
             };
         }
         if let Err(refused) = self.touch(begin.hold, begin.sub, now) {
@@ -537,11 +606,20 @@ impl State {
         let Some(found) = self.holds.get(&begin.hold) else {
             return refuse(Refusal::UnknownHold);
         };
-        if found.paying.is_some() {
-            return refuse(Refusal::PaymentInProgress);
+        if let Some(order) = found.paying {
+            return refuse(Refusal::PaymentInProgress { order });
         }
         if found.attempts >= ATTEMPTS_MAX {
             return refuse(Refusal::TooManyAttempts { max: ATTEMPTS_MAX });
+        }
+        let declined = self.declined_by_visitor.get(&begin.sub).copied().unwrap_or(0);
+        if declined >= DECLINED_PER_VISITOR_MAX {
+            return refuse(Refusal::TooManyAttempts { max: DECLINED_PER_VISITOR_MAX });
+        }
+        if begin.tickets.len() < found.seats.len() {
+            let asked = u32::try_from(found.seats.len()).unwrap_or(u32::MAX);
+            let max = u32::try_from(begin.tickets.len()).unwrap_or(u32::MAX);
+            return refuse(Refusal::TooManySeats { asked, max });
         }
         let change = Change::PaymentBegun {
             hold: begin.hold,
@@ -589,8 +667,12 @@ impl State {
                 }
             },
             Command::Settle { order, .. } => match changes.first() {
-                Some(Change::PaymentDeclined { .. }) => Reply::Refused(Refusal::PaymentDeclined),
-                Some(Change::PaymentUnknown { .. }) => Reply::Refused(Refusal::PaymentUnknown),
+                Some(Change::PaymentDeclined { .. }) => {
+                    Reply::Refused(Refusal::PaymentDeclined { seq: self.next_seq })
+                }
+                Some(Change::PaymentUnknown { order }) => {
+                    Reply::Refused(Refusal::PaymentUnknown { order: *order })
+                }
                 _ => self.view_order(*order),
             },
             Command::Expire { .. } if changes.is_empty() => Reply::Nothing,
@@ -605,7 +687,7 @@ impl State {
             None => Reply::Refused(Refusal::UnknownHold),
             Some(hold) => Reply::Hold(HoldView {
                 hold: id,
-                seats: hold.seats.clone(),
+                seats: hold.seats.iter().copied().zip(hold.prices.iter().copied()).collect(),
                 until: hold.until,
                 is_paying: hold.paying.is_some(),
             }),
@@ -613,27 +695,48 @@ impl State {
     }
 
     fn view_order(&self, id: Id128) -> Reply {
-        match self.orders.get(&id) {
-            None => Reply::Refused(Refusal::UnknownOrder),
-            Some(order) => Reply::Order(OrderView {
-                order: id,
-                stage: order.stage,
-                seats: order.seats.iter().copied().zip(order.tickets.iter().copied()).collect(),
-                name: order.name.clone(),
-                at: order.at,
-                total: self.total(id),
-            }),
-        }
+        self.order(id).map_or(Reply::Refused(Refusal::UnknownOrder), Reply::Order)
     }
 
     fn total(&self, order: Id128) -> u64 {
-        let seats = self.orders.get(&order).map_or(&[][..], |order| &order.seats);
-        seats.iter().map(|seat| self.plan.price_of(*seat)).sum()
+        self.orders.get(&order).map_or(0, |order| order.prices.iter().sum())
+    }
+}
+
+/// What is published.
+impl State {
+    /// An order as it stands.
+    #[must_use]
+    pub fn order(&self, id: Id128) -> Option<OrderView> {
+        self.orders.get(&id).map(|order| OrderView {
+            order: id,
+            stage: order.stage,
+            seats: order.seats.iter().copied().zip(order.tickets.iter().copied()).collect(),
+            name: order.name.clone(),
+            at: order.at,
+            prices: order.prices.clone(),
+            total: self.total(id),
+            seq: order.seq,
+        })
+    }
+
+    /// The ids of all orders.
+    pub fn orders(&self) -> impl Iterator<Item = Id128> + '_ {
+        self.orders.keys().copied()
     }
 }
 
 /// Steps of `evolve` and `restore`.
 impl State {
+    /// The prices that were logged, or today's if the log is older than prices in it.
+    fn prices_or(&self, logged: Vec<u64>, seats: &[Seat]) -> Result<Vec<u64>, Misfit> {
+        match logged.len() {
+            0 => Ok(seats.iter().map(|seat| self.plan.price_of(*seat)).collect()),
+            count if count == seats.len() => Ok(logged),
+            _ => Err(Misfit::Prices { seats: seats.len(), prices: logged.len() }),
+        }
+    }
+
     fn take_seats(&mut self, sub: Id128, seats: &[Seat]) -> Result<(), Misfit> {
         for seat in seats {
             if !self.free.remove(*seat) {
@@ -653,6 +756,7 @@ impl State {
         self.take_seats(hold.sub, &hold.seats)?;
         self.counts.held += hold.seats.len() as u64;
         self.deadlines.insert((hold.until, id));
+        self.holds_by_visitor.insert((hold.sub, id));
         self.holds.insert(id, hold);
         Ok(())
     }
@@ -662,6 +766,7 @@ impl State {
         let hold = self.holds.remove(&id).filter(|_| is_held);
         let hold = hold.ok_or(Misfit::NotThere { id, change })?;
         self.deadlines.remove(&(hold.until, id));
+        self.holds_by_visitor.remove(&(hold.sub, id));
         for seat in &hold.seats {
             self.free.insert(*seat);
         }
@@ -713,10 +818,17 @@ impl State {
             self.expired_since.pop_front();
         }
         while let Some((since, ..)) = self.declined_since.front() {
-            if since.plus_secs(DECLINED_KEPT_SECS) > at {
+            let is_old = since.plus_secs(DECLINED_KEPT_SECS) <= at;
+            if !is_old && self.declined_since.len() <= DECLINED_KEPT_MAX {
                 break;
             }
             if let Some((_, sub, key)) = self.declined_since.pop_front() {
+                if let Some(count) = self.declined_by_visitor.get_mut(&sub) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.declined_by_visitor.remove(&sub);
+                    }
+                }
                 self.attempts.remove(&(sub, key));
             }
         }

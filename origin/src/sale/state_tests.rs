@@ -176,12 +176,14 @@ fn a_declined_payment_gives_the_hold_back_with_the_time_that_was_left() {
     let mut state = house();
     state.apply(&pay(1, ANA, "k1", "b", 101), NOON.plus_secs(400));
     let (_, reply) = state.apply(&settle(101, Outcome::Declined), NOON.plus_secs(900));
-    assert_eq!(reply, Reply::Refused(Refusal::PaymentDeclined));
+    let Reply::Refused(declined @ Refusal::PaymentDeclined { .. }) = reply else {
+        panic!("{reply:?}")
+    };
     let (_, reply) = state.apply(&view(1, ANA), NOON.plus_secs(900));
     let Reply::Hold(hold) = reply else { panic!("{reply:?}") };
     assert_eq!(hold.until, NOON.plus_secs(1100), "200 seconds were left");
     let (_, reply) = state.apply(&pay(1, ANA, "k1", "b", 111), NOON.plus_secs(901));
-    assert_eq!(reply, Reply::Refused(Refusal::PaymentDeclined), "same key, same reply");
+    assert_eq!(reply, Reply::Refused(declined), "same key, same reply");
     let (_, reply) = state.apply(&pay(1, ANA, "k1b", "b", 112), NOON.plus_secs(901));
     assert_eq!(reply, Reply::Charge { order: id(112), amount: 400 });
 }
@@ -190,9 +192,12 @@ fn a_declined_payment_gives_the_hold_back_with_the_time_that_was_left() {
 fn an_unknown_outcome_keeps_the_seats_until_it_is_known() {
     let mut state = house();
     let (_, reply) = state.apply(&settle(102, Outcome::Unknown), NOON);
-    assert_eq!(reply, Reply::Refused(Refusal::PaymentUnknown));
+    assert_eq!(reply, Reply::Refused(Refusal::PaymentUnknown { order: id(102) }));
     let again = pay(2, BEN, "k2", "body", 110);
-    assert_eq!(state.apply(&again, NOON).1, Reply::Refused(Refusal::PaymentUnknown));
+    assert_eq!(
+        state.apply(&again, NOON).1,
+        Reply::Refused(Refusal::PaymentUnknown { order: id(102) })
+    );
     assert_eq!(state.apply(&Command::ListPaying, NOON).1, Reply::Paying(vec![id(102)]));
     state.apply(&settle(102, Outcome::Authorised), NOON);
     let (changes, reply) = state.apply(&again, NOON);
@@ -229,11 +234,78 @@ fn a_hold_is_tried_ten_times() {
 }
 
 #[test]
+fn a_visitor_is_tried_thirty_times_however_often_seats_are_held_again() {
+    let mut state = house();
+    let mut tried = 0;
+    for round in 0..4_u8 {
+        state.apply(&hold(10 + round, ANA, &[9]), NOON);
+        for attempt in 0..10_u8 {
+            let order = 120 + 10 * round + attempt;
+            let key = format!("k{order}");
+            let (_, reply) = state.apply(&pay(10 + round, ANA, &key, "b", order), NOON);
+            if reply == Reply::Refused(Refusal::TooManyAttempts { max: 30 }) {
+                continue;
+            }
+            assert!(matches!(reply, Reply::Charge { .. }), "{round} {attempt}: {reply:?}");
+            state.apply(&settle(order, Outcome::Declined), NOON);
+            tried += 1;
+        }
+        state.apply(&release(10 + round, ANA), NOON);
+    }
+    assert_eq!(tried, DECLINED_PER_VISITOR_MAX);
+    state.apply(&hold(20, ANA, &[9]), NOON.plus_secs(DECLINED_KEPT_SECS));
+    let (_, reply) = state.apply(&pay(20, ANA, "k", "b", 250), NOON.plus_secs(DECLINED_KEPT_SECS));
+    assert!(matches!(reply, Reply::Charge { .. }), "a day later: {reply:?}");
+}
+
+#[test]
+fn a_hold_larger_than_the_tickets_drawn_is_refused_and_nothing_breaks() {
+    let mut state = house();
+    let Command::BeginPayment(begin) = pay(1, ANA, "k", "b", 110) else { unreachable!() };
+    let short = BeginPayment { tickets: vec![id(7)], ..begin };
+    let (changes, reply) = state.apply(&Command::BeginPayment(short), NOON);
+    assert_eq!(reply, Reply::Refused(Refusal::TooManySeats { asked: 2, max: 1 }));
+    assert!(changes.is_empty());
+}
+
+#[test]
+fn what_was_promised_is_charged_whatever_seats_cost_after_a_restart() {
+    let dearer = || {
+        let rows =
+            vec![PlanRow { first: 0, len: 10, zone: 0 }, PlanRow { first: 10, len: 10, zone: 0 }];
+        let zones = vec![Zone { id: "near".into(), price: 999 }];
+        Arc::new(Plan::new(rows, zones, (0..20).collect(), "two rows".into()).unwrap())
+    };
+    let mut state = State::restore(dearer(), rules(), house().save()).unwrap();
+    let (_, reply) = state.apply(&pay(1, ANA, "k", "b", 110), NOON);
+    assert_eq!(reply, Reply::Charge { order: id(110), amount: 400 });
+    let (_, reply) = state.apply(&Command::ViewOrder { order: id(103) }, NOON);
+    let Reply::Order(order) = reply else { panic!("{reply:?}") };
+    assert_eq!((order.total, order.prices), (200, vec![200]));
+    // The same from the log alone.
+    let (changes, _) = State::new(plan(), rules()).apply(&hold(1, ANA, &[0, 10]), NOON);
+    let mut replayed = State::new(dearer(), rules());
+    replayed.evolve(&changes[0], NOON).unwrap();
+    let (_, reply) = replayed.apply(&pay(1, ANA, "k", "b", 110), NOON);
+    assert_eq!(reply, Reply::Charge { order: id(110), amount: 300 });
+}
+
+#[test]
+fn who_has_too_many_seats_is_told_in_which_holds() {
+    let mut state = house();
+    state.apply(&hold(9, ANA, &[5, 6, 7]), NOON);
+    let (_, reply) = state.apply(&hold(10, ANA, &[8, 9]), NOON);
+    let holds = vec![id(1), id(9)];
+    let limit = Refusal::VisitorLimit { have: 5, asked: 2, max: 6, holds };
+    assert_eq!(reply, Reply::Refused(limit));
+}
+
+#[test]
 fn best_available_holds_seats_together_or_none() {
     let mut state = house();
     let (_, reply) = state.apply(&best(9, ANA, Some("near"), 3), NOON);
     let Reply::Hold(hold) = reply else { panic!("{reply:?}") };
-    assert_eq!(hold.seats, [5, 6, 7]);
+    assert_eq!(hold.seats, [(5, 200), (6, 200), (7, 200)]);
     let (changes, reply) = state.apply(&best(10, 203, Some("near"), 3), NOON);
     assert_eq!(reply, Reply::Refused(Refusal::NotEnoughTogether { quantity: 3 }));
     assert!(changes.is_empty());
@@ -242,9 +314,11 @@ fn best_available_holds_seats_together_or_none() {
 #[test]
 fn a_second_owner_for_a_seat_is_an_error_and_never_a_state() {
     let mut state = house();
-    let second = Change::Held { hold: id(9), sub: id(ANA), seats: vec![0], until: NOON };
+    let second =
+        Change::Held { hold: id(9), sub: id(ANA), seats: vec![0], prices: vec![], until: NOON };
     assert_eq!(state.evolve(&second, NOON), Err(Misfit::SeatNotFree { seat: 0 }));
-    let twice = Change::Held { hold: id(1), sub: id(ANA), seats: vec![9], until: NOON };
+    let twice =
+        Change::Held { hold: id(1), sub: id(ANA), seats: vec![9], prices: vec![], until: NOON };
     assert_eq!(house().evolve(&twice, NOON), Err(Misfit::Twice { id: id(1) }));
     let other = Change::Opened { plan: "three rows".into() };
     assert!(matches!(house().evolve(&other, NOON), Err(Misfit::OtherPlan { .. })));
@@ -356,6 +430,8 @@ proptest! {
         prop_assert_eq!(&restored.paying, &state.paying);
         prop_assert_eq!(&restored.bought, &state.bought);
         prop_assert_eq!(&restored.seats_by_visitor, &state.seats_by_visitor);
+        prop_assert_eq!(&restored.holds_by_visitor, &state.holds_by_visitor);
+        prop_assert_eq!(&restored.declined_by_visitor, &state.declined_by_visitor);
         prop_assert_eq!(&restored.free, &state.free);
     }
 }
