@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use admission_api::{Gap, LeaseRequest};
 use arc_swap::ArcSwap;
@@ -11,11 +11,13 @@ use keys::{EventId, Keyring, Lane, Owner, Timestamp};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::clock::Clock;
 use crate::config::Token;
 use crate::control::{CONTROL_PERIOD, Control, ControlError, HeardNow, Inbox, Snapshot};
+use crate::front::Gaps;
 use crate::metrics::Metrics;
 use crate::signals::Heard;
-use crate::store::{Entry, EntryKind, Store};
+use crate::store::Store;
 
 /// How often the key file is looked at.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
@@ -27,11 +29,15 @@ const LEASE_REMEMBERED: Duration = Duration::from_secs(60);
 /// Most gaps between two control periods. What is beyond costs the front a little time.
 const GAPS_MAX: usize = 10_000;
 
+/// Ten control periods in which nothing was published: no hiccup any more.
+const SILENT_MAX: Duration = Duration::from_secs(5);
+
 /// Shared by all requests and tasks.
 #[derive(Debug)]
 pub(crate) struct App {
     pub name: Owner,
     pub tokens: Vec<Token>,
+    pub clock: Arc<Clock>,
     pub store: Store,
     pub keyring: ArcSwap<Keyring>,
     pub snapshot: ArcSwap<Snapshot>,
@@ -42,6 +48,8 @@ pub(crate) struct App {
     pub leases: Mutex<Leases>,
     pub traffic: Mutex<BTreeMap<EventId, Traffic>>,
     pub trouble: Mutex<Trouble>,
+    /// When a snapshot was published last, by a clock that nobody sets.
+    pub published_at: Mutex<Instant>,
 }
 
 /// What edges and claims have added up since this start.
@@ -81,6 +89,8 @@ struct Leased {
     last: u64,
     edge: Owner,
     at: Timestamp,
+    /// What was given back of it.
+    returned: Gaps,
 }
 
 impl Leases {
@@ -95,7 +105,8 @@ impl Leases {
             }
         }
         let last = first.saturating_add(request.count.saturating_sub(1));
-        let leased = Leased { last, edge: request.edge.clone(), at: now };
+        let leased =
+            Leased { last, edge: request.edge.clone(), at: now, returned: Gaps::default() };
         self.by_first.insert((request.event.clone(), line, request.lane, first), leased);
     }
 
@@ -107,6 +118,32 @@ impl Leases {
         let leased = self.by_first.range(key(0)..=key(*first)).next_back();
         let last = first.saturating_add(count.saturating_sub(1));
         *count > 0 && leased.is_some_and(|(_, leased)| leased.edge == *edge && last <= leased.last)
+    }
+
+    /// Takes numbers back. What remains are those that were not taken back before: an edge that
+    /// heard no answer tells us again.
+    pub fn take_back(&mut self, gap: &Gap) -> Vec<Gap> {
+        let Gap { event, line, lane, first, count } = gap;
+        let key = |first| (event.clone(), *line, *lane, first);
+        let leased = self.by_first.range_mut(key(0)..=key(*first)).next_back();
+        let Some((_, leased)) = leased.filter(|_| *count > 0) else { return Vec::new() };
+        let last = first.saturating_add(count - 1);
+        let mut new = Vec::new();
+        let mut from = *first;
+        for (start, end) in leased.returned.iter().filter(|(_, end)| *end >= *first) {
+            if start > last {
+                break;
+            }
+            if start > from {
+                new.push(Gap { first: from, count: start - from, ..gap.clone() });
+            }
+            from = end.saturating_add(1);
+        }
+        if from <= last {
+            new.push(Gap { first: from, count: last - from + 1, ..gap.clone() });
+        }
+        leased.returned.add(*first, last);
+        new
     }
 }
 
@@ -129,6 +166,7 @@ impl App {
                 let rooms = &snapshot.rooms;
                 lock(&self.traffic).retain(|event, _| rooms.contains_key(event));
                 self.snapshot.store(Arc::new(snapshot));
+                *lock(&self.published_at) = Instant::now();
                 Ok(())
             }
             Err(error) => {
@@ -152,8 +190,9 @@ impl App {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
+                    self.clock.follow(Timestamp::now());
                     // A failure is logged there, and the next period tries again.
-                    let _ = self.tick(Timestamp::now()).await;
+                    let _ = self.tick(self.clock.now()).await;
                 }
                 () = told_to_stop(&mut shutdown) => return,
             }
@@ -189,24 +228,11 @@ impl App {
         }
     }
 
-    /// Notes what somebody did. The deed is done by then, so a failure is only logged.
-    pub async fn note(&self, kind: EntryKind, who: &str, event: &EventId, reason: String) {
-        tracing::info!(who, event = event.as_str(), reason, "audit: done");
-        let entry = Entry {
-            at: Timestamp::now(),
-            event: event.clone(),
-            kind,
-            who: Some(who.to_owned()),
-            old_per_sec: None,
-            new_per_sec: None,
-            binding: None,
-            reason,
-            inputs: None,
-        };
-        if let Err(error) = self.store.append(vec![entry]).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(who, event = event.as_str(), error, "audit: entry was not kept");
-        }
+    /// How long nothing has been published, if that is too long: the control loop or the store's
+    /// thread is gone, or the disk hangs. Whoever watches us should start us again.
+    pub fn silent_for(&self) -> Option<Duration> {
+        let silent = lock(&self.published_at).elapsed();
+        (silent > SILENT_MAX).then_some(silent)
     }
 
     /// Takes numbers back into the front at the next control period.
@@ -225,4 +251,38 @@ impl App {
 
 fn changed_at(path: &std::path::Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn numbers_that_are_given_back_again_do_not_count_again() {
+        let mut leases = Leases::default();
+        let request = LeaseRequest {
+            edge: "edge-1".parse().unwrap(),
+            event: "e".parse().unwrap(),
+            lane: Lane::Standard,
+            count: 100,
+        };
+        leases.add(&request, 1, 1, Timestamp::from_secs(1_800_000_000));
+        //                first  count    new
+        check(&mut leases,   10,    10,   &[(10, 10)]);
+        check(&mut leases,   10,    10,   &[]);
+        check(&mut leases,    5,    30,   &[(5, 5), (20, 15)]);
+        check(&mut leases,   40,    10,   &[(40, 10)]);
+        check(&mut leases,   30,    71,   &[(35, 5), (50, 51)]);
+        check(&mut leases,    1,   100,   &[(1, 4)]);
+    }
+
+    #[track_caller]
+    fn check(leases: &mut Leases, first: u64, count: u64, expected: &[(u64, u64)]) {
+        let event = "e".parse().unwrap();
+        let gap = Gap { event, line: 1, lane: Lane::Standard, first, count };
+        assert!(leases.covers(&"edge-1".parse().unwrap(), &gap));
+        let new: Vec<_> = leases.take_back(&gap).iter().map(|gap| (gap.first, gap.count)).collect();
+        assert_eq!(new, expected, "{first} and {count}");
+    }
 }

@@ -18,12 +18,15 @@ pub enum ConfigError {
         /// The cause.
         source: std::io::Error,
     },
-    /// Not TOML, an unknown key, or a value of the wrong kind; the cause says where.
-    #[error("configuration {path} does not fit")]
+    /// Not TOML, an unknown key, or a value of the wrong kind. The line itself is not shown: it may
+    /// be the one with a token.
+    #[error("configuration {path} does not fit in line {line}")]
     Toml {
         /// The file.
         path: PathBuf,
-        /// The cause, with line and key.
+        /// The line, from 1.
+        line: usize,
+        /// The cause.
         source: Box<toml::de::Error>,
     },
     /// A value that does not fit.
@@ -136,10 +139,7 @@ impl ControllerConfig {
     /// # Errors
     /// As [`ControllerConfig::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|source| ConfigError::Toml {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })?;
+        let config: Self = toml::from_str(text).map_err(|source| refused(text, path, source))?;
         config.check()?;
         Ok(config)
     }
@@ -154,6 +154,12 @@ impl ControllerConfig {
         for (index, token) in self.tokens.iter().enumerate() {
             if token.name.is_empty() || token.name.len() > 64 {
                 return refuse(format!("tokens[{index}].name"), "1 to 64 bytes long");
+            }
+            if token.role == TokenRole::Edge && token.name.parse::<Owner>().is_err() {
+                return refuse(
+                    format!("tokens[{index}].name"),
+                    "the name of the edge that shows it",
+                );
             }
             if self.tokens[..index].iter().any(|other| other.token == token.token) {
                 let expected = "a token of its own: each has one role";
@@ -177,6 +183,21 @@ impl ControllerConfig {
     }
 }
 
+/// What the parser says, without the text it says it about.
+fn refused(text: &str, path: &Path, mut source: toml::de::Error) -> ConfigError {
+    let at = source.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let is_token = text.lines().nth(line - 1).is_some_and(|line| line.contains("token"));
+    if is_token && source.message().starts_with("invalid ") {
+        // The parser repeats a value of the wrong type: a token without quotes, for example.
+        let key = format!("{}, line {line}: token", path.display());
+        return ConfigError::Value { key, expected: "a text of 16 to 256 printable characters" };
+    }
+    source.set_input(None);
+    ConfigError::Toml { path: path.to_owned(), line, source: Box::new(source) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,11 +218,27 @@ mod tests {
         //    instead of                        this                               is named
         check("name = \"controller-1\"",        "nom = \"controller-1\"",          "unknown field `nom`");
         check("name = \"controller-1\"",        "name = \"Controller 1\"",         "owner");
+        check("name = \"edge-1\"",              "name = \"Edge 1\"",               "tokens[0].name is not the name of the edge");
         check("role = \"operator\"",            "role = \"admin\"",                "unknown variant `admin`");
         check("change-me-operator-token",       "short",                           "16 to 256");
         check("change-me-operator-token",       "change-me-edge-1-token",          "tokens[1].token is not a token of its own");
         check("per_sec_max = 200.0",            "per_sec_max = 0.0",               "pace.per_sec_max is not above 0");
         check("load_url = \"http://",           "load_url = \"ftp://",             "origin.load_url is not an http:// or https:// address");
+    }
+
+    #[test]
+    fn a_refused_token_is_not_shown() {
+        let token = "change-me-operator-token";
+        for refused in
+            ["\"s3cret\"", "4711s3cret", "4711", "[\"s3cret\"]", "\"s3cret", "'s3cret\t'"]
+        {
+            let text = SAMPLE.replace(&format!("\"{token}\""), refused);
+            let error = ControllerConfig::parse(&text, Path::new("sample")).unwrap_err();
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let said = format!("{error}: {cause:?} {error:?}");
+            assert!(!said.contains("s3cret") && !said.contains("4711"), "{refused}: {said}");
+            assert!(said.contains("line "), "{said}");
+        }
     }
 
     #[track_caller]

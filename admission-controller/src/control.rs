@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission_api::{Gap, Restored, Room, RoomMode, Stock};
-use keys::{EventId, Front, Keyring, Lane, Owner, Phase, PollHint, Sealed, StockBand, Timestamp};
+use keys::{
+    EventId, Front, Keyring, Lane, Owner, Phase, PollHint, Sealed, SignError, StockBand, Timestamp,
+};
 
 use crate::claims::RoomFacts;
 use crate::front::{self, Called, Drive, FrontState};
 use crate::metrics::Metrics;
 use crate::pace::{self, Binding, Decision, Inputs, Left, Signals};
 use crate::signals::Heard;
-use crate::store::{Entry, EntryKind, LineId, RoomStatus, Store, StoreError};
+use crate::store::{Entry, EntryKind, Law, LineId, RoomStatus, Store, StoreError};
 
 /// How often fronts are computed.
 pub const CONTROL_PERIOD: Duration = Duration::from_millis(500);
@@ -27,6 +29,8 @@ const FRONT_SECS: u64 = 60;
 const DECISION_SHARE: f64 = 0.05;
 /// How often what is of no use any more is deleted.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+/// A lane in which nobody arrived for this long keeps no spaces free.
+const ARRIVED_LATELY: Duration = Duration::from_secs(60);
 /// Shortest and longest distance between two fetches of the front by a page.
 const POLL: PollHint = PollHint { near_secs: 2, far_secs: 15 };
 
@@ -128,6 +132,8 @@ struct Runtime {
     /// The published pace that the log of decisions last told.
     told: Option<(f64, Binding)>,
     changed_at: Timestamp,
+    /// When numbers were handed out last, by [`Lane::index`].
+    arrived_at: [Option<Timestamp>; 3],
 }
 
 /// What one period has computed for a room, not yet durable.
@@ -137,6 +143,9 @@ struct Planned {
     decision: Decision,
     called: u64,
     claims: Front,
+    /// `None` if what is published holds on. Made before it is durable, so that nothing that
+    /// cannot be signed ever moves; shown to others only afterwards.
+    sealed: Option<Result<Sealed<Front>, SignError>>,
 }
 
 impl Control {
@@ -168,10 +177,10 @@ impl Control {
         }
         for (event, count) in inbox.came {
             if let Some(runtime) = self.rooms.get_mut(&event) {
-                runtime.early = runtime.called.came(count);
+                runtime.early += runtime.called.came(count);
             }
         }
-        if now.since(self.swept_at) >= SWEEP_PERIOD {
+        if self.swept_at > now || now.since(self.swept_at) >= SWEEP_PERIOD {
             store.sweep(now).await?;
             self.swept_at = now;
         }
@@ -179,28 +188,31 @@ impl Control {
         self.meet(store, &rooms, metrics, now).await?;
 
         let mut planned = Vec::new();
-        let mut durable = Vec::new();
+        let (mut durable, mut laws) = (Vec::new(), Vec::new());
         for status in &rooms {
             let event = &status.room.spec.event;
             let Some(runtime) = self.rooms.get_mut(event) else { continue };
             self.seq += 1;
             let stamp = Stamp { iss: &self.name, epoch: store.epoch(), seq: self.seq };
-            let plan = runtime.plan(status, heard, &stamp, now);
+            let mut plan = runtime.plan(status, heard, &stamp, now);
             if runtime.is_due(&plan.claims, now) {
+                plan.seal(keyring, now);
                 durable.push(plan.claims.clone());
+                laws.push(runtime.law(&plan, now));
             }
             planned.push((status, plan));
         }
         let entries = self.entries(&planned, metrics, now);
-        let (put, appended) = tokio::join!(store.put_fronts(durable), async {
-            if entries.is_empty() { Ok(()) } else { store.append(entries).await }
-        });
-        put.and(appended)?;
+        let (put, kept, appended) =
+            tokio::join!(store.put_fronts(durable), store.keep_laws(laws), async {
+                if entries.is_empty() { Ok(()) } else { store.append(entries).await }
+            });
+        put.and(kept).and(appended)?;
         let mut snapshot = Snapshot { rooms: BTreeMap::new(), restored: store.restored().await? };
         for (status, plan) in planned {
             let event = status.room.spec.event.clone();
             let Some(runtime) = self.rooms.get_mut(&event) else { continue };
-            runtime.accept(plan, keyring, metrics, now);
+            runtime.accept(plan, metrics, now);
             if let Some(view) = runtime.view(status, heard, now) {
                 measure(&view, metrics);
                 snapshot.rooms.insert(event, Arc::new(view));
@@ -235,26 +247,32 @@ impl Control {
             let line = LineId { event: spec.event.clone(), line: status.room.line };
             let signed = store.fronts(line.clone()).await?;
             let mut front = FrontState::resumed(signed.last(), status.issued, now);
-            for gap in store.gaps(line).await? {
+            let gaps = store.gaps(line.clone()).await?;
+            for gap in &gaps {
                 front.give_back(gap.lane, gap.first, gap.count);
             }
-            let granted: u64 = signed
-                .last()
-                .map_or(0, |front| front.lanes.iter().map(|lane| lane.pace_milli).sum());
-            #[allow(clippy::cast_precision_loss)] // a pace in thousandths, far below 2^52
-            let granted = granted as f64 / 1000.0;
-            let per_sec = if granted > 0.0 { granted } else { spec.pace.per_sec_start };
+            // The law goes on where it was, and whoever was called is still on the way in.
+            let law = store.law(line).await?;
+            let per_sec = law.as_ref().map_or(spec.pace.per_sec_start, |law| law.per_sec);
+            let mut called = Called::default();
+            if let Some(law) = &law {
+                called.add(law.called, law.at.min(now));
+            }
+            if let Some(last) = signed.last() {
+                called.add(FrontState::called_since(last, status.issued, &gaps, now), now);
+            }
             let runtime = Runtime {
                 line: status.room.line,
                 front,
                 pace: pace::State::starting(per_sec, now),
-                called: Called::default(),
+                called,
                 early: 0,
                 signed,
                 sealed: None,
                 decision: None,
                 told: None,
                 changed_at: now,
+                arrived_at: [None; 3],
             };
             self.rooms.insert(spec.event.clone(), runtime);
         }
@@ -315,6 +333,7 @@ impl HeardNow {
             origin: heard.origin(now),
             is_origin_asked: heard.is_origin_asked(),
             edges: heard.edges(now),
+            in_flight: heard.in_flight(now),
             ..Signals::default()
         };
         let stock = heard.report().map(|report| report.stock.clone()).unwrap_or_default();
@@ -383,7 +402,12 @@ impl Runtime {
             }
         };
         // Numbers opened ahead of anybody count as called, but they never block those who wait.
-        let ahead = self.front.open_ahead();
+        for lane in 0..3 {
+            if status.issued[lane] > self.front.lanes[lane].issued {
+                self.arrived_at[lane] = Some(now);
+            }
+        }
+        let ahead = self.front.open_ahead(counting_ahead(self.arrived_at, signals.waiting, now));
         let least = |headroom: u64| if signals.waiting > 0 { headroom.min(1) } else { 0 };
         let headroom =
             decision.headroom.map(|headroom| headroom.saturating_sub(ahead).max(least(headroom)));
@@ -415,7 +439,18 @@ impl Runtime {
             poll: POLL,
             message: spec.message.clone(),
         };
-        Planned { front: state, pace, decision, called, claims }
+        Planned { front: state, pace, decision, called, claims, sealed: None }
+    }
+
+    /// What is to be remembered of the law and of those called, should we crash.
+    fn law(&mut self, plan: &Planned, now: Timestamp) -> Law {
+        Law {
+            event: plan.claims.aud.clone(),
+            line: self.line,
+            per_sec: plan.pace.per_sec,
+            called: self.called.expected(now).saturating_add(plan.called),
+            at: now,
+        }
     }
 
     /// The law does not run; its pace is kept for when it does.
@@ -435,27 +470,25 @@ impl Runtime {
             until: last.until,
             ..next.clone()
         };
-        same != *last || now.since(last.t0) >= STANDING_PERIOD
+        // A line that starts in the future is from before a clock was set back.
+        same != *last || last.t0 > now || now.since(last.t0) >= STANDING_PERIOD
     }
 
     /// Takes over what has become durable.
-    fn accept(&mut self, plan: Planned, keyring: &Keyring, metrics: &Metrics, now: Timestamp) {
+    fn accept(&mut self, plan: Planned, metrics: &Metrics, now: Timestamp) {
         if plan.decision.is_over_target {
             let event = plan.claims.aud.as_str();
             let secs = now.since(self.pace.stepped_at).as_secs_f64();
             metrics.over_target_seconds_total.with_label_values(&[event]).inc_by(secs);
         }
-        let is_due = self.is_due(&plan.claims, now);
         self.pace = plan.pace;
         self.decision = Some(plan.decision);
+        let Some(sealed) = plan.sealed else { return };
         let early = std::mem::take(&mut self.early);
-        if !is_due {
-            return;
-        }
         self.front = plan.front;
         self.called.add(plan.called, now);
         self.called.came(early);
-        match keyring.seal(&plan.claims, now) {
+        match sealed {
             Ok(sealed) => {
                 self.sealed = Some(sealed);
                 self.signed.retain(|front| front.until > now);
@@ -494,6 +527,31 @@ impl Runtime {
             stock,
         })
     }
+}
+
+impl Planned {
+    /// Signs the claims. What cannot be signed does not move either: nobody is told of it, and the
+    /// time without a signature would come out all at once when a key is there again.
+    fn seal(&mut self, keyring: &Keyring, now: Timestamp) {
+        let sealed = keyring.seal(&self.claims, now);
+        if sealed.is_err() {
+            self.front.stand();
+            for entry in &mut self.claims.lanes {
+                (entry.pace_milli, entry.limit) = (0, entry.f0);
+            }
+        }
+        self.sealed = Some(sealed);
+    }
+}
+
+/// The lanes in which numbers opened ahead keep spaces free: those where somebody may come any
+/// moment. Numbers that an older configuration opened in a lane where nobody comes would else keep
+/// everybody else out for ever. Without anybody waiting, the standard lane is the one that opens.
+fn counting_ahead(arrived_at: [Option<Timestamp>; 3], waiting: u64, now: Timestamp) -> [bool; 3] {
+    Lane::ALL.map(|lane| {
+        let lately = arrived_at[lane.index()].is_some_and(|at| now.since(at) <= ARRIVED_LATELY);
+        lately || (waiting == 0 && lane == Lane::Standard)
+    })
 }
 
 /// What the room is doing at `now`.
@@ -553,4 +611,138 @@ fn measure(view: &RoomView, metrics: &Metrics) {
 
 fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use admission_api::{Forward, Guard, LaneWeights, PaceLimits, PassRules, RoomSpec};
+    use keys::{Id128, Key, Role, Validity};
+    use prometheus::{Histogram, HistogramOpts};
+
+    use super::*;
+    use crate::store::Deed;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn key_from(use_from: Timestamp) -> Keyring {
+        let validity = Validity {
+            use_from,
+            use_until: use_from.plus_secs(86_400),
+            valid_until: use_from.plus_secs(86_400),
+            revoked_at: None,
+        };
+        Keyring::new([Key::generate(Role::Controller, "c".parse().unwrap(), validity)])
+    }
+
+    fn spec() -> RoomSpec {
+        RoomSpec {
+            event: "e".parse().unwrap(),
+            title: "E".to_owned(),
+            mode: RoomMode::Auto,
+            guard: Guard { hosts: vec![], paths: vec!["/".to_owned()], bypass: vec![] },
+            opens_at: None,
+            is_paused: false,
+            pace: PaceLimits { per_sec_min: 1.0, per_sec_start: 10.0, ..PaceLimits::default() },
+            lanes: LaneWeights::default(),
+            passes: PassRules::default(),
+            forward: Forward::default(),
+            message: Some("\"".repeat(1000)),
+        }
+    }
+
+    /// A controller without HTTP, whose clock is an argument.
+    struct Stage {
+        directory: std::path::PathBuf,
+        store: Store,
+        control: Control,
+        metrics: Metrics,
+    }
+
+    impl Stage {
+        fn open(directory: std::path::PathBuf, now: Timestamp) -> Self {
+            let commits = Histogram::with_opts(HistogramOpts::new("commits", "Commits.")).unwrap();
+            let store = Store::embedded(&directory, commits, now).unwrap();
+            let control = Control::new("c".parse().unwrap());
+            Self { directory, store, control, metrics: Metrics::new().unwrap() }
+        }
+
+        /// With a room and a hundred thousand visitors in front of it.
+        async fn with_room(spec: RoomSpec) -> Self {
+            let directory = std::env::temp_dir().join(format!("admission-{}", Id128::random()));
+            let stage = Self::open(directory, NOW);
+            let deed = Deed { who: "olga".into(), at: NOW, what: "room created".into() };
+            let crate::store::Put::Done(room) = stage.store.create(spec, deed).await.unwrap()
+            else {
+                panic!("the store is empty");
+            };
+            let line = LineId { event: room.spec.event, line: room.line };
+            stage.store.lease(line, Lane::Standard, 100_000).await.unwrap();
+            stage
+        }
+
+        async fn tick(&mut self, keyring: &Keyring, now: Timestamp) -> Arc<RoomView> {
+            let (heard, inbox) = (HeardNow::default(), Inbox::default());
+            let Self { store, metrics, control, .. } = self;
+            let snapshot = control.tick(store, keyring, &heard, inbox, metrics, now).await.unwrap();
+            Arc::clone(snapshot.rooms.values().next().unwrap())
+        }
+
+        async fn restarted(self, now: Timestamp) -> Self {
+            self.store.close().await;
+            Self::open(self.directory, now)
+        }
+
+        async fn end(self) {
+            self.store.close().await;
+            std::fs::remove_dir_all(self.directory).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn time_without_a_signing_key_lets_in_nobody_afterwards() {
+        let mut stage = Stage::with_room(spec()).await;
+        let keyring = key_from(NOW.plus_secs(60));
+        for half_secs in 0..120 {
+            let view = stage.tick(&keyring, NOW.plus(CONTROL_PERIOD * half_secs)).await;
+            assert!(view.sealed.is_none());
+        }
+        let view = stage.tick(&keyring, NOW.plus_secs(60)).await;
+        assert!(view.sealed.is_some(), "the longest message that is allowed can be signed");
+        assert_eq!(view.front().unwrap().at(Lane::Standard, NOW.plus_secs(60)), 0);
+        let view = stage.tick(&keyring, NOW.plus_secs(61)).await;
+        // A minute without news of the origin has slowed it down, too.
+        let reached = view.front().unwrap().at(Lane::Standard, NOW.plus_secs(61));
+        assert!((1..=10).contains(&reached), "{reached}");
+        stage.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_restart_remembers_the_pace_and_who_was_called() {
+        let mut stage = Stage::with_room(spec()).await;
+        let keyring = key_from(NOW);
+        // Nothing is heard of the origin, so the law falls towards its floor.
+        let mut now = NOW;
+        for _ in 0..120 {
+            stage.tick(&keyring, now).await;
+            now = now.plus(CONTROL_PERIOD);
+        }
+        let before = stage.tick(&keyring, now).await;
+        assert!(before.law_per_sec < 6.0, "{}", before.law_per_sec);
+        assert!(before.called > 100, "{}", before.called);
+        let mut stage = stage.restarted(now.plus_secs(1)).await;
+        let after = stage.tick(&keyring, now.plus_secs(1)).await;
+        assert!((after.law_per_sec - before.law_per_sec).abs() < 0.5, "{}", after.law_per_sec);
+        let called = before.called..=before.called + 10;
+        assert!(called.contains(&after.called), "{} after {}", after.called, before.called);
+        stage.end().await;
+    }
+
+    #[test]
+    fn a_lane_where_nobody_comes_keeps_no_spaces_free() {
+        let (lately, long_ago) = (Some(NOW.minus_secs(10)), Some(NOW.minus_secs(61)));
+        let counting = |arrived_at, waiting| counting_ahead(arrived_at, waiting, NOW);
+        assert_eq!(counting([None, lately, long_ago], 9), [false, true, false]);
+        assert_eq!(counting([lately, long_ago, None], 9), [true, false, false]);
+        assert_eq!(counting([None, long_ago, None], 0), [false, true, false]);
+    }
 }

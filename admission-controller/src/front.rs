@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use admission_api::LaneWeights;
+use admission_api::{Gap, LaneWeights};
 use keys::{Front, Lane, LaneFront, Timestamp};
 
 /// How long edges and pages may follow a line without hearing from us. Long enough to restart a
@@ -195,10 +195,34 @@ impl FrontState {
         self.lanes.iter().map(LaneState::waiting).sum()
     }
 
-    /// Numbers that may enter although nobody holds them yet.
+    /// Numbers that may enter although nobody holds them yet, in the lanes that count.
     #[must_use]
-    pub fn open_ahead(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.f0.saturating_sub(lane.issued)).sum()
+    pub fn open_ahead(&self, counts: [bool; 3]) -> u64 {
+        let lanes = self.lanes.iter().zip(counts).filter(|(_, counts)| *counts);
+        lanes.map(|(lane, _)| lane.f0.saturating_sub(lane.issued)).sum()
+    }
+
+    /// Visitors whom the front has called since `last` was published, as far as we know who is
+    /// there: for a controller that finds `last` at its start.
+    #[must_use]
+    pub fn called_since(last: &Front, issued: [u64; 3], gaps: &[Gap], now: Timestamp) -> u64 {
+        let people = |entry: &LaneFront| {
+            let mut lane = LaneState::standing(entry.f0, issued[entry.lane.index()]);
+            for gap in gaps.iter().filter(|gap| gap.lane == entry.lane && gap.count > 0) {
+                lane.gaps.add(gap.first, gap.first.saturating_add(gap.count - 1));
+            }
+            let reached = last.at(entry.lane, now).min(lane.issued);
+            lane.people_between(entry.f0, reached)
+        };
+        last.lanes.iter().map(people).sum()
+    }
+
+    /// The same with every lane standing where its line starts: what may not be published does not
+    /// move.
+    pub fn stand(&mut self) {
+        for lane in &mut self.lanes {
+            (lane.pace_milli, lane.limit) = (0, lane.f0);
+        }
     }
 }
 
@@ -309,7 +333,9 @@ fn reach(lane: &LaneState, elapsed: Duration) -> Reached {
     let plain = lane.f0.saturating_add(steps);
     // Steps saved by gaps that became known late are made up for, within the old limit.
     let walked = lane.gaps.walk(lane.f0, steps).min(lane.limit).max(plain);
-    let carried = moved % POSITION;
+    // A step that was due but had no space stays due: the lane pays for its turn when it gets the
+    // space, and would lose both if it had to save up for the step again.
+    let carried = if moved / POSITION > room { POSITION - 1 } else { moved % POSITION };
     Reached { plain, walked: lane.gaps.walk(walked, 0), carried }
 }
 
@@ -538,7 +564,8 @@ mod tests {
         }
         assert_eq!(state.lanes[STANDARD].f0, 27);
         assert_eq!(document(&state, 1).at(Lane::Standard, at_ms(90_000)), 27);
-        assert_eq!((state.waiting(), state.open_ahead()), (0, 20));
+        assert_eq!((state.waiting(), state.open_ahead([true; 3])), (0, 20));
+        assert_eq!(state.open_ahead([true, false, true]), 0, "only in the lanes that count");
     }
 
     #[test]
@@ -598,6 +625,46 @@ mod tests {
             given = std::array::from_fn(|lane| given[lane] + part[lane]);
         }
         assert_eq!(given, [30, 65, 5]);
+    }
+
+    #[test]
+    fn a_lane_that_was_given_the_space_uses_it_although_its_step_was_not_due() {
+        // One space becomes free every two seconds, everybody called comes at once, and the pace
+        // of the suspect lane is a step in twenty seconds.
+        let issued = [10_000; 3];
+        let mut state = FrontState::default();
+        let (mut spaces, mut entered) = (0_u64, 0_u64);
+        for tick in 0..24_000_u64 {
+            spaces += u64::from(tick % 4 == 0);
+            let headroom = Some(spaces - entered);
+            let drive = Drive { headroom, ..drive(1.0, issued) };
+            state = advance(&state, &drive, at_ms(tick * 500)).state;
+            entered = state.lanes.iter().map(|lane| lane.f0).sum();
+        }
+        let shares = [0, 1, 2].map(|lane| to_f64(state.lanes[lane].f0) / to_f64(entered));
+        for (share, expected) in shares.into_iter().zip([0.30, 0.65, 0.05]) {
+            assert!((share - expected).abs() < 0.02, "{shares:?} of {entered}");
+        }
+    }
+
+    #[test]
+    fn who_was_called_since_the_last_line_was_published_is_known_after_a_restart() {
+        let state = advance(&FrontState::default(), &drive(10.0, [0, 900, 0]), START).state;
+        let gap = |first, count| Gap {
+            event: "e".parse().unwrap(),
+            line: 1,
+            lane: Lane::Standard,
+            first,
+            count,
+        };
+        let last = document(&state, 1);
+        let called = |millis, gaps: &[Gap]| {
+            FrontState::called_since(&last, [0, 900, 0], gaps, at_ms(millis))
+        };
+        assert_eq!(called(0, &[]), 0);
+        assert_eq!(called(3000, &[]), 30);
+        assert_eq!(called(3000, &[gap(5, 10), gap(25, 100)]), 14);
+        assert_eq!(called(60_000, &[]), 100, "to the end of the line");
     }
 
     #[test]

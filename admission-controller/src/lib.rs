@@ -6,6 +6,7 @@
 
 mod app;
 pub mod claims;
+mod clock;
 mod config;
 mod control;
 pub mod front;

@@ -23,6 +23,7 @@ pub struct Metrics {
     pub(crate) joined_total: IntCounterVec,
     pub(crate) bypassed_total: IntCounterVec,
     pub(crate) suspicions_total: IntCounterVec,
+    pub(crate) suspicions_dropped_total: IntCounterVec,
     pub(crate) decisions_total: IntCounterVec,
     pub(crate) signal_age_seconds: GaugeVec,
     pub(crate) over_target_seconds_total: CounterVec,
@@ -134,6 +135,11 @@ impl Metrics {
             suspicions_total: counters(
                 "admission_suspicions_total",
                 "Visitors judged likely bots, as edges report them.",
+                &["event"],
+            )?,
+            suspicions_dropped_total: counters(
+                "admission_suspicions_dropped_total",
+                "Suspicions that were not kept, for the line has as many as we keep.",
                 &["event"],
             )?,
             decisions_total: counters(

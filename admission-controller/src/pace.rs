@@ -21,8 +21,13 @@ pub const HOLD: Duration = Duration::from_secs(10);
 const HALF_LIFE: Duration = Duration::from_secs(30);
 /// The time in which one additive increase is spent.
 const CONTROL_PERIOD: Duration = Duration::from_secs(1);
-/// At most one cut in two control periods: the first must have had a chance to be felt.
+/// At most one cut in two control periods: the first must have had a chance to be felt. And none
+/// before the reports cover only what came after the last one, see [`Source::window`].
 const CUT_EVERY: Duration = Duration::from_secs(2);
+/// A report is this old at most when the next one replaces it.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// A report that claims to cover more is not believed: it would put off cuts for ever.
+const WINDOW_MAX: Duration = Duration::from_secs(60);
 /// What is left of the pace after a cut.
 const CUT_TO: f64 = 0.7;
 /// The pace rises only while every signal is below this share of its target.
@@ -31,7 +36,7 @@ const RISE_BELOW: f64 = 0.8;
 const RISE_SHARE: f64 = 0.05;
 /// More failed requests than this share count as overload, however fast they failed.
 pub const ERROR_SHARE_MAX: f64 = 0.05;
-/// Longest gap between two steps that is credited with an increase; idle time banks nothing.
+/// Longest gap between two steps that counts; idle time banks nothing, and costs nothing either.
 const STEP_MAX: Duration = Duration::from_secs(2);
 
 /// What one source says about the origin.
@@ -39,6 +44,8 @@ const STEP_MAX: Duration = Duration::from_secs(2);
 pub struct Source {
     /// How long ago it said so.
     pub age: Duration,
+    /// The time that its numbers cover: a spike stays in them for this long.
+    pub window: Duration,
     /// p95 of the requests that did not fail; `None` if there were none.
     pub p95_ms: Option<f64>,
     /// Failed of all requests, 0 to 1; `None` if there were too few to tell.
@@ -71,6 +78,8 @@ pub struct Signals {
     pub is_origin_asked: bool,
     /// What edges saw; `None` if no edge was heard.
     pub edges: Option<Source>,
+    /// Requests under way at the origin, as edges see it.
+    pub in_flight: u64,
     /// Visitors who wait.
     pub waiting: u64,
     /// Passes that have not ended.
@@ -90,7 +99,7 @@ pub struct State {
     pub stepped_at: Timestamp,
     /// When the pace was last cut.
     pub cut_at: Option<Timestamp>,
-    /// When there was news last, or the start.
+    /// When there was news last that says how the origin fares, or the start.
     pub news_at: Timestamp,
 }
 
@@ -262,15 +271,26 @@ pub fn step(
 
     // Whose silence counts: the origin's if it is asked, else the edges'.
     let heard = if signals.is_origin_asked { signals.origin } else { signals.edges };
-    let silence = heard.map_or_else(|| now.since(state.news_at), |source| source.age);
-    let news_at = if heard.is_some_and(|source| source.is_fresh()) { now } else { state.news_at };
+    // Somebody is in there, or asks, and no request ends: that may be an origin that hangs. A shop
+    // where nobody does anything is no reason to worry, unless more are to be let in.
+    let is_at_work = signals.in_flight > 0 || (signals.inside > 0 && signals.waiting > 0);
+    let is_blind = is_at_work && inputs.p95_ms.is_none() && inputs.error_share.is_none();
+    let is_heard = heard.is_some_and(|source| source.is_fresh());
+    let news_at = if is_heard && !is_blind { now } else { state.news_at };
+    let silence = match heard {
+        Some(source) if !is_blind => source.age,
+        Some(_) | None => now.since(state.news_at),
+    };
 
     let clip = |per_sec: f64| per_sec.clamp(limits.per_sec_min, limits.per_sec_max);
     let before = clip(state.per_sec);
     let said = numbers(&inputs, limits);
     let mut cut_at = state.cut_at;
     let (per_sec, binding, why) = if let Some(over) = over {
-        let is_felt = cut_at.is_none_or(|at| now.since(at) >= CUT_EVERY);
+        let windows = fresh().map(|source| source.window.min(WINDOW_MAX) + REPORT_EVERY);
+        let felt_after = windows.fold(CUT_EVERY, Duration::max);
+        // A cut in the future was made by a clock that has been set back.
+        let is_felt = cut_at.is_none_or(|at| at > now || now.since(at) >= felt_after);
         let after = if is_felt { clip(before * CUT_TO) } else { before };
         if is_felt {
             cut_at = Some(now);
@@ -282,15 +302,18 @@ pub fn step(
         } else {
             (after, over.binding, format!("holding after a cut: {said}"))
         }
-    } else if heard.is_none() || silence > FRESH {
+    } else if heard.is_none() || is_blind || silence > FRESH {
         let age = match heard {
+            Some(_) if is_blind && is_heard => {
+                format!("no request has ended at the origin for {} s", silence.as_secs())
+            }
             Some(_) => format!("no news of the origin for {} s", silence.as_secs()),
             None => "no news of the origin yet".to_owned(),
         };
         if silence <= HOLD {
             (before, Binding::Stale, format!("holding: {age}"))
         } else {
-            let halves = elapsed.as_secs_f64() / HALF_LIFE.as_secs_f64();
+            let halves = elapsed.min(STEP_MAX).as_secs_f64() / HALF_LIFE.as_secs_f64();
             let floor = limits.per_sec_min;
             let after = clip(floor + (before - floor) * 0.5_f64.powf(halves));
             (after, Binding::Stale, format!("falling to the floor of {}: {age}", rate(floor)))
@@ -306,8 +329,6 @@ pub fn step(
         let after = clip(before + (before * RISE_SHARE).max(1.0) * periods);
         (after, Binding::Rising, format!("rising: {said}"))
     };
-    let next = State { per_sec, stepped_at: now, cut_at, news_at };
-
     let headroom = limits
         .inside_max
         .map(|max| max.saturating_sub(signals.inside.saturating_add(signals.called)));
@@ -328,10 +349,13 @@ pub fn step(
     } else {
         None
     };
-    let (pace_per_sec, binding, reason) = match stands {
-        Some((binding, reason)) => (0.0, binding, reason),
-        None => (per_sec, binding, format!("{} a second, {why}", rate(per_sec))),
+    // While the front stands, an idle origin says nothing about the pace it could bear: what the law
+    // allows may fall, but it does not wind up.
+    let (allowed, pace_per_sec, binding, reason) = match stands {
+        Some((binding, reason)) => (per_sec.min(before), 0.0, binding, reason),
+        None => (per_sec, per_sec, binding, format!("{} a second, {why}", rate(per_sec))),
     };
+    let next = State { per_sec: allowed, stepped_at: now, cut_at, news_at };
     let is_over_target = over.is_some();
     (next, Decision { pace_per_sec, headroom, binding, reason, is_over_target, inputs })
 }
@@ -376,6 +400,7 @@ mod tests {
     fn source(age_secs: u64, p95_ms: f64, errors: f64, db: Option<f64>) -> Option<Source> {
         Some(Source {
             age: Duration::from_secs(age_secs),
+            window: Duration::ZERO,
             p95_ms: Some(p95_ms),
             error_share: Some(errors),
             db_cpu: db,
@@ -449,7 +474,74 @@ mod tests {
         let (next, decision) = step(&state, &signals, &LIMITS, NOW);
         assert_eq!((decision.binding, decision.reason.as_str()), (binding, reason));
         assert_eq!(decision.pace_per_sec > 0.0, moves);
-        assert!(next.per_sec >= 20.0, "what the law allows is kept while the front stands");
+        let expected = if moves { 21.0 } else { 20.0 };
+        assert_eq!(next.per_sec, expected, "what the law allows is kept while the front stands");
+    }
+
+    #[test]
+    fn the_law_does_not_wind_up_while_the_front_stands() {
+        let mut state = State::starting(20.0, NOW);
+        for second in 1..=60_u64 {
+            let signals = Signals { inside: 500, ..busy(source(0, 10.0, 0.0, None), None) };
+            (state, _) = step(&state, &signals, &LIMITS, NOW.plus_secs(second));
+            assert_eq!(state.per_sec, 20.0);
+        }
+        let signals = Signals { inside: 500, ..busy(source(0, 900.0, 0.0, None), None) };
+        let (state, _) = step(&state, &signals, &LIMITS, NOW.plus_secs(61));
+        assert_eq!(state.per_sec, 14.0, "but it falls");
+    }
+
+    #[test]
+    fn one_spike_is_cut_once_as_long_as_reports_still_contain_it() {
+        let mut state = State::starting(100.0, NOW);
+        for second in 1..=10_u64 {
+            let spike = source(0, 900.0, 0.0, None);
+            let origin = spike.map(|s| Source { window: Duration::from_secs(10), ..s });
+            (state, _) = step(&state, &busy(origin, None), &LIMITS, NOW.plus_secs(second));
+        }
+        assert_eq!(state.per_sec, 70.0);
+        let origin = source(0, 900.0, 0.0, None);
+        let origin = origin.map(|s| Source { window: Duration::from_secs(10), ..s });
+        let (after, _) = step(&state, &busy(origin, None), &LIMITS, NOW.plus_secs(12));
+        assert_eq!(after.per_sec, 49.0, "what is still slow after the window is cut again");
+        let back = step(&state, &busy(origin, None), &LIMITS, NOW.minus_secs(60)).0;
+        assert_eq!(back.per_sec, 49.0, "a clock that was set back puts off nothing");
+    }
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn no_data_is_no_good_data_once_somebody_is_inside() {
+        //           inside  in_flight  waiting   after 5 s  after 60 s
+        check_blind(      0,         0,     900,       25.0,     Some(100.0)); // starting up
+        check_blind(      5,         0,     900,       20.0,            None);
+        check_blind(      0,         3,     900,       20.0,            None);
+        check_blind(      5,         3,       0,       20.0,            None);
+        check_blind(      5,         0,       0,       20.0,      Some(20.0)); // a quiet shop
+    }
+
+    /// `None`: less than half the pace is left.
+    #[track_caller]
+    fn check_blind(inside: u64, in_flight: u64, waiting: u64, soon: f64, late: Option<f64>) {
+        let silent = Source { db_cpu: Some(0.1), ..Source::default() };
+        let signals = Signals { inside, in_flight, waiting, ..busy(Some(silent), None) };
+        let mut state = State::starting(20.0, NOW);
+        for second in 1..=60_u64 {
+            (state, _) = step(&state, &signals, &LIMITS, NOW.plus_secs(second));
+            if second == 5 {
+                assert!((state.per_sec - soon).abs() < 1.0, "{}", state.per_sec);
+            }
+        }
+        match late {
+            Some(late) => assert!((state.per_sec - late).abs() < 1e-9, "{}", state.per_sec),
+            None => assert!(state.per_sec < 10.0, "{}", state.per_sec),
+        }
+    }
+
+    #[test]
+    fn a_step_of_the_clock_costs_no_more_than_one_step() {
+        let state = State::starting(100.0, NOW);
+        let (next, _) = step(&state, &busy(None, None), &LIMITS, NOW.plus_secs(86_400));
+        assert!(next.per_sec > 90.0, "{}", next.per_sec);
     }
 
     #[test]

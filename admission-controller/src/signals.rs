@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::app::told_to_stop;
+use crate::clock::Clock;
 use crate::config::OriginConfig;
 use crate::pace::{FRESH, Source};
 
@@ -109,6 +110,7 @@ impl Heard {
         let (report, at) = self.report.as_ref()?;
         Some(Source {
             age: now.since(*at),
+            window: Duration::from_millis(report.window_ms),
             p95_ms: report.latency.quantile_ms(0.95),
             error_share: share(report.errors_total, report.requests_total),
             db_cpu: report.db_cpu.filter(|share| share.is_finite()),
@@ -128,10 +130,18 @@ impl Heard {
         let (requests, errors, latency) = self.edges_sum(now);
         Some(Source {
             age: now.since(newest),
+            window: SEEN_FOR,
             p95_ms: latency.quantile_ms(0.95),
             error_share: share(errors, requests),
             db_cpu: None,
         })
+    }
+
+    /// Requests under way at the origin, at edges that were heard lately.
+    #[must_use]
+    pub fn in_flight(&self, now: Timestamp) -> u64 {
+        let fresh = self.edges.values().filter(|edge| now.since(edge.at) <= FRESH);
+        fresh.fold(0, |sum, edge| sum.saturating_add(edge.in_flight))
     }
 
     /// Requests, failures and latencies that edges saw lately.
@@ -195,6 +205,7 @@ pub async fn ask_origin(
     origin: OriginConfig,
     client: reqwest::Client,
     heard: Arc<Mutex<Heard>>,
+    clock: Arc<Clock>,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let url = origin.full_url();
@@ -217,7 +228,7 @@ pub async fn ask_origin(
                 }
                 was_failing = false;
                 let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                heard.reported(report, Timestamp::now());
+                heard.reported(report, clock.now());
             }
             Err(error) => {
                 if !was_failing {
@@ -282,6 +293,8 @@ mod tests {
         assert_eq!(heard.edges(NOW), None);
         heard.synced(&sync("edge-1", 1, 400.0, 90, 0), NOW);
         heard.synced(&sync("edge-2", 1, 10.0, 10, 10), NOW.plus_secs(1));
+        assert_eq!(heard.in_flight(NOW.plus_secs(2)), 6);
+        assert_eq!(heard.in_flight(NOW.plus_secs(10)), 0, "an edge that is silent says nothing");
         let source = heard.edges(NOW.plus_secs(2)).unwrap();
         assert_eq!((source.age, source.error_share), (Duration::from_secs(1), Some(0.1)));
         assert!(source.p95_ms.is_some_and(|p95| p95 >= 400.0));

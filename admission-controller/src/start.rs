@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use keys::{KeyFileError, Keyring, Timestamp};
@@ -11,12 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::{App, Leases, Trouble, told_to_stop};
+use crate::clock::Clock;
 use crate::config::{ConfigError, ControllerConfig};
 use crate::control::{Control, ControlError, Inbox, Snapshot};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::signals::{self, Heard};
-use crate::store::{EntryKind, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// After being told to stop, requests under way have this long to finish.
 const STOP_WITHIN: Duration = Duration::from_millis(800);
@@ -76,6 +77,12 @@ impl Controller {
         self.addr
     }
 
+    /// For tests that take it away.
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Waits until it has stopped and its store is closed.
     pub async fn stopped(mut self) {
         while let Some(ended) = self.tasks.join_next().await {
@@ -103,7 +110,8 @@ pub async fn start(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let addr = listener.local_addr()?;
-    let now = Timestamp::now();
+    let clock = Arc::new(Clock::starting(Timestamp::now()));
+    let now = clock.now();
     let metrics = Metrics::new()?;
     let keyring = Keyring::load(&config.keyring)?;
     let in_store = |source| StartError::Store { directory: config.data_dir.clone(), source };
@@ -118,6 +126,7 @@ pub async fn start(
     let app = Arc::new(App {
         name: config.name.clone(),
         tokens: config.tokens,
+        clock: Arc::clone(&clock),
         store: store.clone(),
         keyring: ArcSwap::from_pointee(keyring),
         snapshot: ArcSwap::from_pointee(Snapshot::default()),
@@ -128,12 +137,17 @@ pub async fn start(
         leases: Mutex::new(Leases::default()),
         traffic: Mutex::default(),
         trouble: Mutex::new(Trouble::default()),
+        published_at: Mutex::new(Instant::now()),
     });
     for spec in config.rooms {
         let event = spec.event.clone();
         if let Some(room) = store.configure(spec, now).await.map_err(in_store)? {
-            let reason = format!("room taken from the configuration, version {}", room.version);
-            app.note(EntryKind::Config, "configuration", &event, reason).await;
+            let version = room.version;
+            tracing::info!(
+                event = event.as_str(),
+                version,
+                "room was taken from the configuration"
+            );
         }
     }
     app.tick(now).await?;
@@ -142,7 +156,7 @@ pub async fn start(
     if let Some(origin) = config.origin {
         let client = origin_client()?;
         let heard = Arc::clone(&app.heard);
-        tasks.spawn(signals::ask_origin(origin, client, heard, shutdown.clone()));
+        tasks.spawn(signals::ask_origin(origin, client, heard, clock, shutdown.clone()));
     }
     tasks.spawn(Arc::clone(&app).run_control(shutdown.clone()));
     tasks.spawn(Arc::clone(&app).watch_keys(config.keyring, shutdown.clone()));

@@ -178,9 +178,10 @@ pub enum ClaimOutcome {
     },
     /// It was used, and the pass has ended since.
     Used,
-    /// It is no place of this line: forged, ended, or of an older line.
+    /// It is no place of this line: forged, ended, of an older line, or with somebody else's number.
     Refused {
-        /// A [`keys::Refusal`] label, or `line` for a place of an older line.
+        /// A [`keys::Refusal`] label, `line` for a place of an older line, or `number` for a number
+        /// that was never handed out or that another visitor has come in with.
         code: String,
     },
     /// The room is paused, closed or sold out.

@@ -187,8 +187,18 @@ impl RoomSpec {
         if self.title.is_empty() || self.title.len() > 200 {
             return refuse("title", "1 to 200 bytes long");
         }
-        if self.message.as_ref().is_some_and(|message| message.len() > 1000) {
-            return refuse("message", "at most 1000 bytes long");
+        if self.title.chars().any(char::is_control) {
+            return refuse("title", "free of control characters");
+        }
+        if let Some(message) = &self.message {
+            if message.len() > 1000 {
+                return refuse("message", "at most 1000 bytes long");
+            }
+            // Each would take six bytes in the front document, which has a limit: a room whose
+            // front cannot be signed stands for ever.
+            if message.chars().any(|c| c.is_control() && c != '\n') {
+                return refuse("message", "free of control characters except line breaks");
+            }
         }
         let guard = &self.guard;
         if guard.paths.is_empty() || guard.paths.len() + guard.bypass.len() > 64 {
@@ -221,6 +231,10 @@ impl RoomSpec {
         if self.lanes.standard == 0 {
             return refuse("lanes.standard", "above 0");
         }
+        if self.lanes.suspect == 0 {
+            // Nobody stays out for ever because an edge took them for a bot.
+            return refuse("lanes.suspect", "above 0");
+        }
         let LaneWeights { priority, standard, suspect } = self.lanes;
         if [priority, standard, suspect].iter().any(|weight| *weight > 1000) {
             return refuse("lanes", "a weight of at most 1000 a lane");
@@ -236,5 +250,51 @@ impl RoomSpec {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> RoomSpec {
+        RoomSpec {
+            event: "e".parse().unwrap(),
+            title: "E".to_owned(),
+            mode: RoomMode::Auto,
+            guard: Guard { hosts: vec![], paths: vec!["/".to_owned()], bypass: vec![] },
+            opens_at: None,
+            is_paused: false,
+            pace: PaceLimits::default(),
+            lanes: LaneWeights::default(),
+            passes: PassRules::default(),
+            forward: Forward::default(),
+            message: None,
+        }
+    }
+
+    #[test]
+    fn what_no_front_document_could_carry_is_refused() {
+        let with = |message: String| RoomSpec { message: Some(message), ..spec() };
+        check(&with("one\ntwo".to_owned()), None);
+        check(&with("\"".repeat(1000)), None);
+        check(&with("x".repeat(1001)), Some("message"));
+        check(&with("\u{1}".to_owned()), Some("message"));
+        check(&with("a\tb".to_owned()), Some("message"));
+        check(&with("\u{85}".to_owned()), Some("message"));
+        check(&RoomSpec { title: "a\nb".to_owned(), ..spec() }, Some("title"));
+    }
+
+    #[test]
+    fn every_lane_but_priority_has_a_share() {
+        let with = |lanes| RoomSpec { lanes, ..spec() };
+        check(&with(LaneWeights { priority: 0, standard: 1, suspect: 1 }), None);
+        check(&with(LaneWeights { priority: 1, standard: 0, suspect: 1 }), Some("lanes.standard"));
+        check(&with(LaneWeights { priority: 1, standard: 1, suspect: 0 }), Some("lanes.suspect"));
+    }
+
+    #[track_caller]
+    fn check(spec: &RoomSpec, key: Option<&str>) {
+        assert_eq!(spec.check().err().map(|error| error.key), key, "{spec:?}");
     }
 }

@@ -6,12 +6,12 @@ use admission_api::{
     Claim, ClaimOutcome, EndRequest, Gap, Lease, LeaseRequest, Renewal, RenewalOutcome, Sync,
     SyncReply,
 };
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use keys::{Id128, Phase, Refusal as Refused, Timestamp};
+use keys::{Id128, Phase, Refusal as Refused};
 
-use super::{Body, Refusal, fresh};
+use super::{Body, Caller, Refusal, fresh};
 use crate::app::{App, lock};
 use crate::claims::{self, PassRecord, Verdict};
 use crate::store::{Counted, PassId, RenewTo};
@@ -24,8 +24,10 @@ const LEASE_VALID_MS: u64 = 500;
 
 pub(super) async fn lease(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Body(request): Body<LeaseRequest>,
 ) -> Result<Response, Refusal> {
+    caller.is_edge(&request.edge)?;
     let snapshot = app.snapshot.load();
     let Some(view) = snapshot.rooms.get(&request.event) else {
         return Err(Refusal::unknown_room(request.event.as_str()));
@@ -45,7 +47,7 @@ pub(super) async fn lease(
     let Some(first) = app.store.lease(line, request.lane, request.count).await? else {
         return Err(Refusal::unknown_room(request.event.as_str()));
     };
-    lock(&app.leases).add(&request, generation, first, Timestamp::now());
+    lock(&app.leases).add(&request, generation, first, app.clock.now());
     app.metrics.leases_total.with_label_values(&[request.lane.label()]).inc();
     let count = request.count;
     Ok(fresh(Lease { line: generation, first, count, valid_ms: LEASE_VALID_MS }))
@@ -53,9 +55,11 @@ pub(super) async fn lease(
 
 pub(super) async fn sync(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Body(sync): Body<Sync>,
 ) -> Result<Response, Refusal> {
-    let now = Timestamp::now();
+    caller.is_edge(&sync.edge)?;
+    let now = app.clock.now();
     if !lock(&app.heard).is_repeated(&sync) {
         let gaps: Vec<Gap> = {
             let leases = lock(&app.leases);
@@ -75,10 +79,18 @@ pub(super) async fn sync(
             }
         }
         if !sync.suspicions.is_empty() {
-            app.store.suspect(sync.suspicions.clone()).await?;
+            let kept = app.store.suspect(sync.suspicions.clone()).await?;
+            for (event, dropped) in kept.dropped {
+                let labels = [event.as_str()];
+                app.metrics.suspicions_dropped_total.with_label_values(&labels).inc_by(dropped);
+            }
         }
         // From here on nothing fails: what was taken in is noted as taken in.
-        app.take_back(&gaps);
+        let new: Vec<Gap> = {
+            let mut leases = lock(&app.leases);
+            gaps.iter().flat_map(|gap| leases.take_back(gap)).collect()
+        };
+        app.take_back(&new);
         let snapshot = app.snapshot.load();
         let known = sync.rooms.iter().filter(|room| snapshot.rooms.contains_key(&room.event));
         for room in known {
@@ -105,8 +117,10 @@ pub(super) async fn sync(
 
 pub(super) async fn claim(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Body(claim): Body<Claim>,
 ) -> Result<Response, Refusal> {
+    caller.is_edge(&claim.edge)?;
     let outcome = judge(&app, &claim).await?;
     let label = match &outcome {
         ClaimOutcome::Admitted { is_first: true, .. } => "admitted",
@@ -122,7 +136,7 @@ pub(super) async fn claim(
 }
 
 async fn judge(app: &App, claim: &Claim) -> Result<ClaimOutcome, Refusal> {
-    let now = Timestamp::now();
+    let now = app.clock.now();
     let opened = app.keyring.load().open_for_any_event(&claim.place, now);
     let place = match opened {
         Ok(place) => place,
@@ -162,6 +176,9 @@ async fn judge(app: &App, claim: &Claim) -> Result<ClaimOutcome, Refusal> {
                 }
                 Counted::Repeat(record) => (record, false),
                 Counted::Ended => return Ok(ClaimOutcome::Used),
+                Counted::NotTheirs => {
+                    return Ok(ClaimOutcome::Refused { code: "number".to_owned() });
+                }
                 Counted::NoLine => return Ok(older()),
             }
         }
@@ -173,9 +190,11 @@ async fn judge(app: &App, claim: &Claim) -> Result<ClaimOutcome, Refusal> {
 
 pub(super) async fn renew(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Body(renewal): Body<Renewal>,
 ) -> Result<Response, Refusal> {
-    let now = Timestamp::now();
+    caller.is_edge(&renewal.edge)?;
+    let now = app.clock.now();
     let opened = app.keyring.load().open_for_any_event(&renewal.pass, now);
     let snapshot = app.snapshot.load();
     let ended = || {
@@ -203,9 +222,11 @@ pub(super) async fn renew(
 /// `204` whether it ended now or before: the wish is fulfilled either way.
 pub(super) async fn end(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Body(request): Body<EndRequest>,
 ) -> Result<Response, Refusal> {
-    let now = Timestamp::now();
+    caller.is_edge(&request.edge)?;
+    let now = app.clock.now();
     let opened = app.keyring.load().open_for_any_event(&request.pass, now);
     let pass = match opened {
         Ok(pass) => pass,

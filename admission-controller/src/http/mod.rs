@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use keys::Timestamp;
+use keys::Owner;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -30,8 +30,10 @@ use crate::config::TokenRole;
 use crate::control::ControlError;
 use crate::store::StoreError;
 
-/// Longest sync: a thousand suspicions with their evidence.
-const SYNC_BYTES_MAX: usize = 1 << 20;
+/// Longest sync. An edge that was cut off sends what has gathered, thousands of gaps and suspicions
+/// with their evidence; were that refused, it would send the same again for ever. Only edges, which
+/// have shown a token, may send so much.
+const SYNC_BYTES_MAX: usize = 16 << 20;
 /// Longest other body: a room with 64 long paths fits several times.
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// An edge that is silent for this long is worth a word in `/health`.
@@ -194,6 +196,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 #[derive(Debug, Clone)]
 pub(crate) struct Caller(pub String);
 
+impl Caller {
+    /// An edge speaks for itself only.
+    fn is_edge(&self, edge: &Owner) -> Result<(), Refusal> {
+        if self.0 == edge.as_str() {
+            return Ok(());
+        }
+        let refusal = Refusal::new(403, "wrong-edge", "this token is another edge's");
+        Err(refusal.detail(format!("the token is of {:?}, the request of {edge:?}", self.0)))
+    }
+}
+
 #[derive(Clone)]
 struct Guard {
     app: Arc<App>,
@@ -237,7 +250,7 @@ pub(crate) fn fresh(value: impl Serialize) -> Response {
 }
 
 async fn health(State(app): State<Arc<App>>) -> Response {
-    let now = Timestamp::now();
+    let now = app.clock.now();
     let trouble = lock(&app.trouble).clone();
     let (origin, silent) = {
         let heard = lock(&app.heard);
@@ -246,7 +259,10 @@ async fn health(State(app): State<Arc<App>>) -> Response {
         (heard.origin_trouble(now), silent)
     };
     let edges = silent.then(|| format!("no edge was heard for {EDGE_SILENT_SECS} s"));
+    let silent_for = app.silent_for();
+    let control = silent_for.map(|silent| format!("no front for {} s", silent.as_secs()));
     let parts = [
+        ("control", control),
         ("store", trouble.store),
         ("keyring", trouble.keyring),
         ("origin", origin),
@@ -258,7 +274,8 @@ async fn health(State(app): State<Arc<App>>) -> Response {
         .map(|(part, trouble)| (part.to_owned(), trouble.unwrap_or_else(|| "ok".into()).into()))
         .collect();
     let status = if is_well { "ok" } else { "degraded" };
-    fresh(json!({"status": status, "parts": said}))
+    let code = if silent_for.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (code, fresh(json!({"status": status, "parts": said}))).into_response()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {

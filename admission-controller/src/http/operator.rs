@@ -6,7 +6,7 @@ use admission_api::RoomSpec;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use keys::{EventId, Timestamp};
+use keys::EventId;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use super::shape::{RoomShape, RoomsShape, StateShape};
 use super::{Body, Caller, Refusal, fresh};
 use crate::app::App;
 use crate::control::RoomView;
-use crate::store::{EntryKind, Put};
+use crate::store::{Deed, Put};
 
 /// Entries of a page of decisions, unless asked for otherwise.
 const DECISIONS_DEFAULT: u64 = 200;
@@ -31,14 +31,14 @@ fn view(app: &App, event: &str) -> Result<Arc<RoomView>, Refusal> {
 
 /// A room that was just changed, once the change is published.
 async fn changed(app: &App, event: &EventId, status: StatusCode) -> Result<Response, Refusal> {
-    let now = Timestamp::now();
+    let now = app.clock.now();
     app.tick(now).await?;
     let view = view(app, event.as_str())?;
     Ok((status, fresh(RoomShape::of(app, &view, now))).into_response())
 }
 
 pub(super) async fn rooms(State(app): State<Arc<App>>) -> Response {
-    let now = Timestamp::now();
+    let now = app.clock.now();
     let snapshot = app.snapshot.load();
     let rooms = snapshot.rooms.values().map(|view| RoomShape::of(&app, view, now)).collect();
     fresh(RoomsShape { controller: app.name.clone(), epoch: app.store.epoch(), now, rooms })
@@ -48,14 +48,14 @@ pub(super) async fn room(
     State(app): State<Arc<App>>,
     Path(event): Path<String>,
 ) -> Result<Response, Refusal> {
-    Ok(fresh(RoomShape::of(&app, &*view(&app, &event)?, Timestamp::now())))
+    Ok(fresh(RoomShape::of(&app, &*view(&app, &event)?, app.clock.now())))
 }
 
 pub(super) async fn state(
     State(app): State<Arc<App>>,
     Path(event): Path<String>,
 ) -> Result<Response, Refusal> {
-    Ok(fresh(StateShape::of(&app, &*view(&app, &event)?, Timestamp::now())))
+    Ok(fresh(StateShape::of(&app, &*view(&app, &event)?, app.clock.now())))
 }
 
 /// The signed front, for everybody.
@@ -108,13 +108,10 @@ pub(super) async fn put(
         refusal.detail(error.to_string()).with("key", error.key).with("expected", error.expected)
     })?;
     let event = spec.event.clone();
-    let Some(wanted) = headers.get(header::IF_MATCH) else {
-        return match app.store.create(spec, Timestamp::now()).await? {
-            Put::Done(room) => {
-                let reason = format!("room created, line {}", room.line);
-                app.note(EntryKind::Operator, &who, &event, reason).await;
-                changed(&app, &event, StatusCode::CREATED).await
-            }
+    let Some(version) = wanted_version(&headers)? else {
+        let deed = deed(&app, &who, &event, "room created".to_owned());
+        return match app.store.create(spec, deed).await? {
+            Put::Done(_) => changed(&app, &event, StatusCode::CREATED).await,
             Put::Conflict { version } => Err(Refusal::new(
                 428,
                 "version-required",
@@ -124,24 +121,38 @@ pub(super) async fn put(
             Put::Missing => Err(Refusal::unknown_room(event.as_str())),
         };
     };
-    let Some(version) = wanted.to_str().ok().and_then(etag_number) else {
-        let refusal = Refusal::new(400, "malformed-version", "If-Match is not a version");
-        return Err(refusal.detail("expected the room's version, for example \"3\""));
-    };
     let what = view(&app, event.as_str())
         .map_or_else(|_| "room changed".to_owned(), |old| difference(&old.room.spec, &spec));
-    match app.store.change(spec, version).await? {
-        Put::Done(room) => {
-            let reason = format!("{what}, version {}", room.version);
-            app.note(EntryKind::Operator, &who, &event, reason).await;
-            changed(&app, &event, StatusCode::OK).await
-        }
-        Put::Conflict { version } => {
-            let refusal = Refusal::new(412, "version-conflict", "the room has changed meanwhile");
-            Err(refusal.with("version", version))
-        }
-        Put::Missing => Err(Refusal::unknown_room(event.as_str())),
+    let deed = deed(&app, &who, &event, format!("{what}, version {}", version.saturating_add(1)));
+    match app.store.change(spec, version, deed).await? {
+        Put::Done(_) => changed(&app, &event, StatusCode::OK).await,
+        Put::Conflict { version } => Err(other_version(Some(version))),
+        Put::Missing => Err(other_version(None)),
     }
+}
+
+/// What is to be noted together with a change.
+fn deed(app: &App, who: &str, event: &EventId, what: String) -> Deed {
+    tracing::info!(who, event = event.as_str(), what, "operator: a room is to be changed");
+    Deed { who: who.to_owned(), at: app.clock.now(), what }
+}
+
+/// The version that `If-Match` names, if there is one.
+fn wanted_version(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let Some(wanted) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    match wanted.to_str().ok().and_then(etag_number) {
+        Some(version) => Ok(Some(version)),
+        None => {
+            let refusal = Refusal::new(400, "malformed-version", "If-Match is not a version");
+            Err(refusal.detail("expected the room's version, for example \"3\""))
+        }
+    }
+}
+
+/// The room stands at another version than the one named, or is gone.
+fn other_version(version: Option<u64>) -> Refusal {
+    let refusal = Refusal::new(412, "version-conflict", "the room has changed meanwhile");
+    refusal.with("version", version)
 }
 
 /// Which parts of a room a change touches, for the log.
@@ -174,14 +185,20 @@ pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Extension(Caller(who)): Extension<Caller>,
     Path(event): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let event = view(&app, &event)?.room.spec.event.clone();
-    if !app.store.delete(event.clone()).await? {
-        return Err(Refusal::unknown_room(event.as_str()));
+    let version = wanted_version(&headers)?;
+    let event: EventId = event.parse().map_err(|_| Refusal::unknown_room(&event))?;
+    let deed = deed(&app, &who, &event, "room deleted, its places are void".to_owned());
+    match app.store.delete(event.clone(), version, deed).await? {
+        Put::Done(_) => {
+            app.tick(app.clock.now()).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Put::Conflict { version } => Err(other_version(Some(version))),
+        Put::Missing if version.is_some() => Err(other_version(None)),
+        Put::Missing => Err(Refusal::unknown_room(event.as_str())),
     }
-    app.note(EntryKind::Operator, &who, &event, "room deleted, its places are void".into()).await;
-    app.tick(Timestamp::now()).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn pause(
@@ -257,14 +274,12 @@ async fn edit(
             let refusal = refusal.detail(error.to_string());
             refusal.with("key", error.key).with("expected", error.expected)
         })?;
-        match app.store.change(spec.clone(), version).await? {
-            Put::Done(_) => {
-                app.note(EntryKind::Operator, who, &event, reason).await;
-                return changed(app, &event, StatusCode::OK).await;
-            }
+        let deed = deed(app, who, &event, reason.clone());
+        match app.store.change(spec.clone(), version, deed).await? {
+            Put::Done(_) => return changed(app, &event, StatusCode::OK).await,
             Put::Missing => break,
             Put::Conflict { .. } => {
-                app.tick(Timestamp::now()).await?;
+                app.tick(app.clock.now()).await?;
                 let room = view(app, event.as_str())?.room.clone();
                 (spec, version) = (room.spec, room.version);
             }

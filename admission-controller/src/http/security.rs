@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, State};
 use axum::response::Response;
-use keys::{EventId, Id128, Timestamp};
+use keys::{EventId, Id128};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Body, Caller, Refusal, fresh};
 use crate::app::App;
-use crate::store::{EntryKind, Restore, Restorer};
+use crate::store::{Restore, Restorer};
 
 /// Entries of a page, unless asked for otherwise.
 const PAGE_DEFAULT: u64 = 100;
@@ -70,13 +70,12 @@ pub(super) async fn restore(
         let refusal = Refusal::new(422, "why-required", "a reason is needed");
         return Err(refusal.detail(format!("expected why of 1 to {WHY_CHARS_MAX} characters")));
     }
-    let now = Timestamp::now();
-    let by = Restorer { who: who.clone(), why: why.clone(), at: now };
+    let now = app.clock.now();
+    tracing::info!(who, event = event.as_str(), %sub, why, "security: a visitor is to be restored");
+    let by = Restorer { who, why, at: now };
     match app.store.restore(event.clone(), sub, by).await? {
         Restore::Done(judged) => {
             if judged.restored_at == Some(now) {
-                let reason = format!("restored {sub}: {why}");
-                app.note(EntryKind::Security, &who, &event, reason).await;
                 app.tick(now).await?;
             }
             Ok(fresh(judged))

@@ -22,6 +22,7 @@ use crate::config::ControllerConfig;
 use crate::start::{Controller, ControllerParts, start};
 
 const EDGE: &str = "edge-token-0123456789";
+const EDGE_2: &str = "edge-2-token-0123456789";
 const OPERATOR: &str = "operator-token-0123456789";
 const SECURITY: &str = "security-token-0123456789";
 const FINAL: &str = "wc2026-final";
@@ -82,6 +83,7 @@ impl Stage {
             keyring = "{directory}/keys.json"
             tokens = [
                 {{ name = "edge-1", role = "edge", token = "{EDGE}" }},
+                {{ name = "edge-2", role = "edge", token = "{EDGE_2}" }},
                 {{ name = "olga", role = "operator", token = "{OPERATOR}" }},
                 {{ name = "sam", role = "security", token = "{SECURITY}" }},
             ]
@@ -415,6 +417,82 @@ async fn places_that_prove_nothing_are_refused() {
 }
 
 #[tokio::test]
+async fn an_edge_speaks_for_itself_only() {
+    let stage = Stage::with(OPEN).await;
+    let lease = stage.lease(Lane::Standard, 1).await;
+    let place = stage.place(&lease, Lane::Standard, 1, Id128::random());
+    let pass = stage.admitted().await;
+    let event = FINAL.parse().unwrap();
+    let lease = LeaseRequest { edge: edge(), event, lane: Lane::Standard, count: 1 };
+    let claim = Claim { edge: edge(), place, score: 50, reasons: Vec::new() };
+    let renewal = Renewal { edge: edge(), pass: pass.clone() };
+    let end = EndRequest { edge: edge(), pass, reason: EndReason::Left };
+    let requests = [
+        ("/edge/v1/lease", serde_json::to_value(lease)),
+        ("/edge/v1/sync", serde_json::to_value(sync(1))),
+        ("/edge/v1/claim", serde_json::to_value(claim)),
+        ("/edge/v1/renew", serde_json::to_value(renewal)),
+        ("/edge/v1/end", serde_json::to_value(end)),
+    ];
+    for (path, body) in requests {
+        let (status, problem) = stage.post(path, EDGE_2, &body.unwrap()).await;
+        assert_eq!(
+            (status.as_u16(), problem["code"].as_str()),
+            (403, Some("wrong-edge")),
+            "{path}"
+        );
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_number_is_claimed_by_whom_it_was_given_to() {
+    let stage = Stage::with(OPEN).await;
+    let lease = stage.lease(Lane::Standard, 1).await;
+    let place = |num| stage.place(&lease, Lane::Standard, num, Id128::random());
+    stage.admitted_with(1).await;
+    let refused = ClaimOutcome::Refused { code: "number".into() };
+    assert_eq!(stage.claim(&place(1)).await, refused, "somebody else came in with it");
+    assert_eq!(stage.claim(&place(0)).await, refused);
+    // The front opens numbers ahead of those that were handed out.
+    stage.eventually(async || (stage.claim(&place(10)).await == refused).then_some(())).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_edge_that_was_cut_off_may_tell_all_at_once() {
+    let stage = Stage::with(OPEN).await;
+    let lease = stage.lease(Lane::Standard, 40_000).await;
+    let gap = |first| {
+        let event = FINAL.parse().unwrap();
+        Gap { event, line: lease.line, lane: Lane::Standard, first, count: 1 }
+    };
+    let gaps: Vec<Gap> = (20_000..40_000).map(gap).collect();
+    let told = Sync { gaps, ..sync(1) };
+    assert!(serde_json::to_vec(&told).unwrap().len() > 1 << 20);
+    stage.sync(&told).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_controller_without_its_store_says_so_to_whoever_watches_it() {
+    let stage = Stage::with(OPEN).await;
+    assert_eq!(stage.get("/health", "").await.0, StatusCode::OK);
+    stage.controller.store().close().await;
+    let said = stage
+        .eventually(async || {
+            let response = stage.request(Method::GET, "/health", "").send().await.unwrap();
+            let status = response.status();
+            (status == StatusCode::SERVICE_UNAVAILABLE).then_some(response)
+        })
+        .await;
+    let said: Value = said.json().await.unwrap();
+    assert_eq!(said["status"], "degraded");
+    assert!(said["parts"]["control"].as_str().unwrap().starts_with("no front for"), "{said}");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn before_the_opening_places_are_given_and_nobody_enters() {
     let opens_at = Timestamp::now().plus_secs(3600).as_millis();
     let stage = Stage::with(&format!("opens_at = {opens_at}")).await;
@@ -480,9 +558,20 @@ async fn rooms_are_created_changed_and_deleted_by_version() {
     assert_eq!((status, &room["version"]), (StatusCode::OK, &json!(2)));
     let (status, problem) = put(&spec, Some("1")).await;
     assert_eq!((status.as_u16(), &problem["version"]), (412, &json!(2)));
+    let delete = |path: &str, version: &str| {
+        answer(stage.request(Method::DELETE, path, OPERATOR).header("if-match", version))
+    };
+    let (status, problem) = delete(path, "1").await;
+    assert_eq!((status.as_u16(), &problem["version"]), (412, &json!(2)));
+    let gone = "/api/v1/rooms/gone";
+    assert_eq!(delete(gone, "1").await.0.as_u16(), 412);
+    let elsewhere = json!({"event": "gone", "title": "Gone", "guard": {"paths": ["/gone"]}});
+    let request = stage.request(Method::PUT, gone, OPERATOR).header("if-match", "1");
+    let (status, problem) = answer(request.json(&elsewhere)).await;
+    assert_eq!((status.as_u16(), problem["code"].as_str()), (412, Some("version-conflict")));
     let reply = stage.sync(&sync(1)).await;
     assert_eq!((reply.rooms.len(), reply.fronts.len()), (2, 2));
-    let (status, _) = answer(stage.request(Method::DELETE, path, OPERATOR)).await;
+    let (status, _) = delete(path, "2").await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     assert_eq!(stage.get(&format!("{path}/state"), OPERATOR).await.0, StatusCode::NOT_FOUND);
     assert_eq!(stage.sync(&sync(2)).await.rooms.len(), 1);
@@ -528,7 +617,8 @@ async fn given_back_numbers_are_passed_and_only_by_whom_they_were_leased_to() {
         count: 999,
     };
     let foreign = Sync { edge: "edge-2".parse().unwrap(), gaps: vec![gap.clone()], ..sync(1) };
-    stage.sync(&foreign).await;
+    let (status, _) = stage.post("/edge/v1/sync", EDGE_2, &foreign).await;
+    assert_eq!(status, StatusCode::OK);
     stage.lease(Lane::Standard, 1).await;
     stage.eventually(async || (stage.room().await["waiting"] == 1001).then_some(())).await;
     stage.sync(&Sync { gaps: vec![gap], ..sync(1) }).await;
@@ -622,10 +712,12 @@ impl Stage {
     async fn admitted_with(&self, num: u64) -> (Sealed<Place>, Sealed<Pass>) {
         let lease = self.lease(Lane::Standard, 1).await;
         let place = self.place(&lease, Lane::Standard, num, Id128::random());
-        match self.claim(&place).await {
-            ClaimOutcome::Admitted { pass, .. } => (place, pass),
+        let pass = self.eventually(async || match self.claim(&place).await {
+            ClaimOutcome::Admitted { pass, .. } => Some(pass),
+            ClaimOutcome::NotYet { .. } => None,
             other => panic!("{other:?}"),
-        }
+        });
+        (place.clone(), pass.await)
     }
 }
 

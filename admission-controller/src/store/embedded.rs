@@ -10,12 +10,12 @@
 //! numbers of which nobody knows.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admission_api::{EndReason, Gap, Restored, Revoked, Room, RoomSpec, Suspicion};
+use admission_api::{EndReason, Gap, Restored, Revoked, Room, RoomMode, RoomSpec, Suspicion};
 use keys::{EventId, Front, Id128, Lane, Risk, Timestamp};
 use prometheus::Histogram;
 use rusqlite::types::Type;
@@ -24,8 +24,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Counted, Entry, Judged, JudgedState, LineId, Numbered, PassId, Put, RenewTo, Restore, Restorer,
-    RoomStatus, StoreError,
+    Counted, Deed, Entry, EntryKind, Judged, JudgedState, Law, LineId, Numbered, PassId, Put,
+    RenewTo, Restore, Restorer, RoomStatus, StoreError, Suspected,
 };
 use crate::claims::{Claimed, Flag, Known, PassRecord};
 
@@ -35,8 +35,17 @@ const QUEUE_MAX: usize = 4096;
 const BATCH_MAX: usize = 256;
 /// How long to wait for another process to let go of the file, for example its dying predecessor.
 const BUSY_FOR: Duration = Duration::from_secs(5);
-/// Entries kept in the log of decisions: a change a second for almost three hours.
-const ENTRIES_MAX: i64 = 10_000;
+/// Decisions about the pace that are kept: a change a second for almost three hours.
+const DECISIONS_MAX: i64 = 10_000;
+/// What people did is kept apart from those, so that no busy sale pushes it out.
+const DEEDS_MAX: i64 = 50_000;
+/// Most suspicions of a line: more than any review gets through, and some 200 MB with evidence.
+#[cfg(not(test))]
+const SUSPICIONS_MAX: u64 = 200_000;
+#[cfg(test)]
+const SUSPICIONS_MAX: u64 = 20;
+/// A used place is remembered for this long after its end: edges' clocks may be behind ours.
+const USED_FOR_SECS: u64 = 3600;
 /// Numbers stay exact in every language up to here.
 const NUMBER_MAX: u64 = 1 << 53;
 
@@ -58,6 +67,11 @@ CREATE TABLE IF NOT EXISTS passes (
     first_at INTEGER NOT NULL, renewed_at INTEGER NOT NULL, exp INTEGER NOT NULL,
     place_exp INTEGER NOT NULL, ended TEXT,
     PRIMARY KEY (event, sub)) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS passes_by_number ON passes (event, line, lane, num)
+    WHERE num > 0;
+CREATE TABLE IF NOT EXISTS laws (
+    event TEXT PRIMARY KEY, line INTEGER NOT NULL, per_sec REAL NOT NULL, called INTEGER NOT NULL,
+    at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS suspicions (
     id INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, sub BLOB NOT NULL,
     state TEXT NOT NULL, restored_at INTEGER, restored_by TEXT, why TEXT,
@@ -65,6 +79,7 @@ CREATE TABLE IF NOT EXISTS suspicions (
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, entry TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS entries_by_event ON entries (event, id);
+CREATE INDEX IF NOT EXISTS entries_by_kind ON entries (json_extract(entry, '$.kind') = 'pace', id);
 ";
 
 /// A handle to the thread; clones share it.
@@ -75,8 +90,17 @@ pub struct Embedded {
 }
 
 /// Runs in the thread, inside the transaction. Answers when told what became of it.
-type Job = Box<dyn FnOnce(&mut Memory, &Transaction<'_>) -> (bool, Answer) + Send>;
+type Job = Box<dyn FnOnce(&mut Memory, &Transaction<'_>) -> (Outcome, Answer) + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// What a job leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Memory and file say the same.
+    Sound,
+    /// It may have written half of what it wanted.
+    Failed,
+}
 
 enum Message {
     Job(Job),
@@ -107,14 +131,18 @@ struct RoomMemory {
     issued: [u64; 3],
     inside: u64,
     passes: HashMap<Id128, Slot>,
+    /// The numbers of `passes`, 0 excepted: each lets in one visitor.
+    used: HashSet<(Lane, u64)>,
     /// When passes end, earliest first; entries of renewed passes are put back when met.
     ends: BinaryHeap<Reverse<(Timestamp, Id128)>>,
     flags: HashMap<Id128, Flag>,
+    /// Rows, those of visitors who had entered before included.
+    suspicions: u64,
 }
 
 enum Slot {
     Inside(Box<PassRecord>),
-    Used { place_exp: Timestamp },
+    Used { until: Timestamp, lane: Lane, num: u64 },
 }
 
 impl Embedded {
@@ -151,7 +179,7 @@ impl Embedded {
         // From the clock, so that an epoch also grows when the file was lost.
         let epoch = count_up(&tx, "epoch", now.as_secs())?;
         tx.commit().map_err(failed)?;
-        let memory = Memory::read(&db, now)?;
+        let memory = Memory::read(&db, now, 0)?;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new()
             .name("admission-store".to_owned())
@@ -183,14 +211,18 @@ impl Embedded {
                 let answer = move |committed: Result<(), StoreError>| {
                     let _ = tell.send(committed.map(|()| value));
                 };
-                (true, Box::new(answer))
+                (Outcome::Sound, Box::new(answer))
             }
             Err(error) => {
-                let is_refusal = matches!(error, StoreError::Superseded { .. });
+                // These are found out by reading, before anything is written.
+                let outcome = match error {
+                    StoreError::Superseded { .. } | StoreError::Unreadable { .. } => Outcome::Sound,
+                    StoreError::Failed(_) | StoreError::Closed => Outcome::Failed,
+                };
                 let answer = move |_| {
                     let _ = tell.send(Err(error));
                 };
-                (is_refusal, Box::new(answer))
+                (outcome, Box::new(answer))
             }
         });
         self.jobs.send(Message::Job(job)).await.map_err(|_| StoreError::Closed)?;
@@ -232,46 +264,81 @@ impl Embedded {
                 "INSERT OR REPLACE INTO configured (event, spec) VALUES (?, ?)",
                 params![event.as_str(), json(&spec)?],
             )?;
-            match memory.rooms.get(&event).map(|room| room.room.version) {
-                None => memory.create(tx, spec, now).map(Some),
-                Some(_) => memory.change(tx, spec).map(Some),
+            let room = match memory.rooms.get(&event).map(|room| room.room.version) {
+                None => memory.create(tx, spec, now)?,
+                Some(_) => memory.change(tx, spec)?,
+            };
+            let deed = Deed {
+                who: "configuration".to_owned(),
+                at: now,
+                what: format!("room taken from the configuration, version {}", room.version),
+            };
+            note(tx, &event, EntryKind::Config, deed)?;
+            Ok(Some(room))
+        })
+        .await
+    }
+
+    pub(super) async fn create(&self, spec: RoomSpec, deed: Deed) -> Result<Put, StoreError> {
+        self.run(move |memory, tx| match memory.rooms.get(&spec.event) {
+            Some(room) => Ok(Put::Conflict { version: room.room.version }),
+            None => {
+                let room = memory.create(tx, spec, deed.at)?;
+                let what = format!("{}, line {}", deed.what, room.line);
+                note(tx, &room.spec.event, EntryKind::Operator, Deed { what, ..deed })?;
+                Ok(Put::Done(Box::new(room)))
             }
         })
         .await
     }
 
-    pub(super) async fn create(&self, spec: RoomSpec, now: Timestamp) -> Result<Put, StoreError> {
-        self.run(move |memory, tx| match memory.rooms.get(&spec.event) {
-            Some(room) => Ok(Put::Conflict { version: room.room.version }),
-            None => memory.create(tx, spec, now).map(|room| Put::Done(Box::new(room))),
-        })
-        .await
-    }
-
-    pub(super) async fn change(&self, spec: RoomSpec, version: u64) -> Result<Put, StoreError> {
+    pub(super) async fn change(
+        &self,
+        spec: RoomSpec,
+        version: u64,
+        deed: Deed,
+    ) -> Result<Put, StoreError> {
         self.run(move |memory, tx| match memory.rooms.get(&spec.event) {
             None => Ok(Put::Missing),
             Some(room) if room.room.version != version => {
                 Ok(Put::Conflict { version: room.room.version })
             }
-            Some(_) => memory.change(tx, spec).map(|room| Put::Done(Box::new(room))),
+            Some(_) => {
+                let room = memory.change(tx, spec)?;
+                note(tx, &room.spec.event, EntryKind::Operator, deed)?;
+                Ok(Put::Done(Box::new(room)))
+            }
         })
         .await
     }
 
-    pub(super) async fn delete(&self, event: EventId) -> Result<bool, StoreError> {
+    pub(super) async fn delete(
+        &self,
+        event: EventId,
+        version: Option<u64>,
+        deed: Deed,
+    ) -> Result<Put, StoreError> {
         self.run(move |memory, tx| {
+            let Some(room) = memory.rooms.get(&event).map(|room| room.room.clone()) else {
+                return Ok(Put::Missing);
+            };
+            if version.is_some_and(|version| version != room.version) {
+                return Ok(Put::Conflict { version: room.version });
+            }
             for sql in [
                 "DELETE FROM rooms WHERE event = ?",
                 "DELETE FROM lanes WHERE event = ?",
                 "DELETE FROM gaps WHERE event = ?",
                 "DELETE FROM fronts WHERE event = ?",
                 "DELETE FROM passes WHERE event = ?",
+                "DELETE FROM laws WHERE event = ?",
                 "DELETE FROM suspicions WHERE event = ?",
             ] {
                 execute(tx, sql, [event.as_str()])?;
             }
-            Ok(memory.rooms.remove(&event).is_some())
+            note(tx, &event, EntryKind::Operator, deed)?;
+            memory.rooms.remove(&event);
+            Ok(Put::Done(Box::new(room)))
         })
         .await
     }
@@ -393,6 +460,46 @@ impl Embedded {
         .await
     }
 
+    pub(super) async fn keep_laws(&self, laws: Vec<Law>) -> Result<(), StoreError> {
+        self.run(move |_, tx| {
+            for law in laws {
+                execute(
+                    tx,
+                    "INSERT OR REPLACE INTO laws (event, line, per_sec, called, at)
+                     VALUES (?, ?, ?, ?, ?)",
+                    params![
+                        law.event.as_str(),
+                        int(law.line),
+                        law.per_sec,
+                        int(law.called),
+                        int(law.at.as_millis())
+                    ],
+                )?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn law(&self, line: LineId) -> Result<Option<Law>, StoreError> {
+        self.run(move |_, tx| {
+            let mut query = tx
+                .prepare_cached("SELECT per_sec, called, at FROM laws WHERE event = ? AND line = ?")
+                .map_err(failed)?;
+            let law = query.query_row(params![line.event.as_str(), int(line.line)], |row| {
+                Ok(Law {
+                    event: line.event.clone(),
+                    line: line.line,
+                    per_sec: row.get(0)?,
+                    called: number_at(row, 1)?,
+                    at: number_at(row, 2).map(Timestamp::from_millis)?,
+                })
+            });
+            law.optional().map_err(failed)
+        })
+        .await
+    }
+
     pub(super) async fn fronts(&self, line: LineId) -> Result<Vec<Front>, StoreError> {
         self.run(move |_, tx| {
             let mut query = tx
@@ -436,6 +543,9 @@ impl Embedded {
                 Some(Claimed::Inside(record)) => return Ok(Counted::Repeat(record)),
                 Some(Claimed::Ended) => return Ok(Counted::Ended),
                 None => {}
+            }
+            if !room.may_use(record.lane, record.num) {
+                return Ok(Counted::NotTheirs);
             }
             execute(
                 tx,
@@ -543,17 +653,40 @@ impl Embedded {
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.run(move |memory, tx| {
             let at = int(now.as_millis());
+            // An ended pass stays until it would have ended by itself: edges are told of it.
             execute(
                 tx,
-                "DELETE FROM passes WHERE place_exp <= ?1 AND (exp <= ?1 OR ended IS NOT NULL)",
-                [at],
+                "DELETE FROM passes WHERE place_exp <= ? AND exp <= ?",
+                [int(now.minus_secs(USED_FOR_SECS).as_millis()), at],
             )?;
-            execute(tx, "DELETE FROM suspicions WHERE until_ms <= ?", [at])?;
+            for (event, sub) in swept_suspicions(tx, at)? {
+                if let Some(room) = memory.rooms.get_mut(&event) {
+                    room.flags.remove(&sub);
+                    room.suspicions = room.suspicions.saturating_sub(1);
+                }
+            }
+            for (is_pace, most) in [(1, DECISIONS_MAX), (0, DEEDS_MAX)] {
+                execute(
+                    tx,
+                    "DELETE FROM entries WHERE (json_extract(entry, '$.kind') = 'pace') = ?1
+                     AND id <= (SELECT id FROM entries
+                                WHERE (json_extract(entry, '$.kind') = 'pace') = ?1
+                                ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                    [is_pace, most],
+                )?;
+            }
             for room in memory.rooms.values_mut() {
                 room.end_expired(now);
+                let used = &mut room.used;
                 room.passes.retain(|_, slot| match slot {
                     Slot::Inside(_) => true,
-                    Slot::Used { place_exp } => *place_exp > now,
+                    Slot::Used { until, lane, num } => {
+                        let is_kept = *until > now;
+                        if !is_kept {
+                            used.remove(&(*lane, *num));
+                        }
+                        is_kept
+                    }
                 });
             }
             Ok(())
@@ -561,13 +694,20 @@ impl Embedded {
         .await
     }
 
-    pub(super) async fn suspect(&self, suspicions: Vec<Suspicion>) -> Result<u64, StoreError> {
+    pub(super) async fn suspect(
+        &self,
+        suspicions: Vec<Suspicion>,
+    ) -> Result<Suspected, StoreError> {
         self.run(move |memory, tx| {
-            let mut new = 0;
+            let mut counts = Suspected::default();
             for suspicion in suspicions {
                 let line = LineId { event: suspicion.event.clone(), line: suspicion.line };
                 let Some(room) = memory.line(&line) else { continue };
                 if room.flags.contains_key(&suspicion.sub) {
+                    continue;
+                }
+                if room.suspicions >= SUSPICIONS_MAX {
+                    *counts.dropped.entry(suspicion.event).or_default() += 1;
                     continue;
                 }
                 let state = if room.passes.contains_key(&suspicion.sub) {
@@ -588,12 +728,13 @@ impl Embedded {
                         json(&suspicion)?
                     ],
                 )?;
-                new += u64::from(added > 0);
+                counts.added += u64::from(added > 0);
+                room.suspicions += u64::from(added > 0);
                 if added > 0 && state == JudgedState::Moved {
                     room.flags.insert(suspicion.sub, flag(&suspicion, false));
                 }
             }
-            Ok(new)
+            Ok(counts)
         })
         .await
     }
@@ -646,6 +787,9 @@ impl Embedded {
                     sub.as_bytes()
                 ],
             )?;
+            let what = format!("restored {sub}: {}", by.why);
+            let deed = Deed { who: by.who.clone(), at: by.at, what };
+            note(tx, &event, EntryKind::Security, deed)?;
             if let Some(room) = memory.rooms.get_mut(&event) {
                 room.flags.insert(sub, flag(&judged.suspicion, true));
             }
@@ -677,14 +821,8 @@ impl Embedded {
     pub(super) async fn append(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
         self.run(move |_, tx| {
             for entry in entries {
-                execute(
-                    tx,
-                    "INSERT INTO entries (event, entry) VALUES (?, ?)",
-                    params![entry.event.as_str(), json(&entry)?],
-                )?;
+                append_one(tx, &entry)?;
             }
-            let newest = tx.last_insert_rowid();
-            execute(tx, "DELETE FROM entries WHERE id <= ?", [newest - ENTRIES_MAX])?;
             Ok(())
         })
         .await
@@ -736,9 +874,10 @@ impl Memory {
         now: Timestamp,
     ) -> Result<Room, StoreError> {
         let event = spec.event.clone();
-        // From the clock, so that places of before do not fit when the file was lost.
+        // From the clock, so that places of before do not fit when the file was lost. Passes of an
+        // event of this name that was deleted must not fit either, so theirs starts there as well.
         let line = count_up(tx, "line", now.as_secs())?;
-        let room = Room { spec, line, pass_generation: 1, version: 1 };
+        let room = Room { spec, line, pass_generation: line, version: 1 };
         execute(
             tx,
             "INSERT INTO rooms (event, room) VALUES (?, ?)",
@@ -764,8 +903,10 @@ impl Memory {
     }
 
     /// Reads everything that is kept in memory.
-    fn read(db: &Connection, now: Timestamp) -> Result<Self, StoreError> {
-        let revoked_upto = now.as_millis().saturating_mul(1000);
+    ///
+    /// Ends of passes get new places, above `revoked_upto`: everybody hears of them again.
+    fn read(db: &Connection, now: Timestamp, revoked_upto: u64) -> Result<Self, StoreError> {
+        let revoked_upto = now.as_millis().saturating_mul(1000).max(revoked_upto);
         let mut memory = Self { revoked_upto, ..Self::default() };
         let mut query = db.prepare("SELECT room FROM rooms").map_err(failed)?;
         let rows = query.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
@@ -798,13 +939,24 @@ impl Memory {
                 ended.push(record.clone());
             }
             if has_ended || record.exp <= now {
-                room.passes.insert(record.sub, Slot::Used { place_exp: record.place_exp });
+                room.use_up(&record);
             } else {
                 room.enter(record);
             }
         }
         for record in ended {
             memory.revoke(&record, now);
+        }
+        let mut query =
+            db.prepare("SELECT event, count(*) FROM suspicions GROUP BY event").map_err(failed)?;
+        let rows = query
+            .query_map([], |row| Ok((event_at(row, 0)?, number_at(row, 1)?)))
+            .map_err(failed)?;
+        for row in rows {
+            let (event, count) = row.map_err(failed)?;
+            if let Some(room) = memory.rooms.get_mut(&event) {
+                room.suspicions = count;
+            }
         }
         let mut query = db
             .prepare(
@@ -831,9 +983,19 @@ impl RoomMemory {
             issued: [0; 3],
             inside: 0,
             passes: HashMap::new(),
+            used: HashSet::new(),
             ends: BinaryHeap::new(),
             flags: HashMap::new(),
+            suspicions: 0,
         }
+    }
+
+    /// Whether a visitor who has not come in may do so under this number. A room that lets in
+    /// everybody does not ask where the number is from.
+    fn may_use(&self, lane: Lane, num: u64) -> bool {
+        let is_off = self.room.spec.mode == RoomMode::Off;
+        let is_handed_out = (1..=self.issued[lane.index()]).contains(&num);
+        (is_handed_out || is_off) && !self.used.contains(&(lane, num))
     }
 
     fn claimed(&self, sub: Id128, now: Timestamp) -> Option<Claimed> {
@@ -845,13 +1007,27 @@ impl RoomMemory {
 
     fn enter(&mut self, record: PassRecord) {
         self.inside += 1;
+        self.take(record.lane, record.num);
         self.ends.push(Reverse((record.exp, record.sub)));
         self.passes.insert(record.sub, Slot::Inside(Box::new(record)));
     }
 
     fn leave(&mut self, record: &PassRecord) {
         self.inside = self.inside.saturating_sub(1);
-        self.passes.insert(record.sub, Slot::Used { place_exp: record.place_exp });
+        self.use_up(record);
+    }
+
+    fn use_up(&mut self, record: &PassRecord) {
+        let PassRecord { lane, num, .. } = *record;
+        self.take(lane, num);
+        let until = record.place_exp.plus_secs(USED_FOR_SECS).max(record.exp);
+        self.passes.insert(record.sub, Slot::Used { until, lane, num });
+    }
+
+    fn take(&mut self, lane: Lane, num: u64) {
+        if num > 0 {
+            self.used.insert((lane, num));
+        }
     }
 
     fn end_expired(&mut self, now: Timestamp) {
@@ -926,21 +1102,67 @@ fn run_batch(
     let known = match memory {
         Some(known) => known,
         // Dropped jobs answer `Closed`, and the next batch tries again.
-        None => memory.insert(Memory::read(db, Timestamp::now())?),
+        None => memory.insert(Memory::read(db, Timestamp::now(), 0)?),
     };
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let mut is_sound = true;
     for job in jobs {
-        let (is_done, answer) = job(known, &tx);
+        execute(&tx, "SAVEPOINT job", [])?;
+        let (outcome, answer) = job(known, &tx);
         answers.push(answer);
-        is_sound &= is_done;
+        if tx.is_autocommit() {
+            // A full disk does this. What comes next would be written outside any transaction.
+            return Err(failed("the database has taken the transaction back"));
+        }
+        match outcome {
+            Outcome::Sound => {}
+            Outcome::Failed => {
+                execute(&tx, "ROLLBACK TO job", [])?;
+                // What it has written into memory is gone from the file; the others go on.
+                *known = Memory::read(&tx, Timestamp::now(), known.revoked_upto)?;
+            }
+        }
+        execute(&tx, "RELEASE job", [])?;
     }
-    if is_sound {
-        tx.commit().map_err(failed)
-    } else {
-        tx.rollback().map_err(failed)?;
-        Err(failed("another operation of the same transaction failed"))
-    }
+    tx.commit().map_err(failed)
+}
+
+/// Notes a deed in the log, in the transaction that does it.
+fn note(
+    tx: &Transaction<'_>,
+    event: &EventId,
+    kind: EntryKind,
+    deed: Deed,
+) -> Result<(), StoreError> {
+    let entry = Entry {
+        at: deed.at,
+        event: event.clone(),
+        kind,
+        who: Some(deed.who),
+        old_per_sec: None,
+        new_per_sec: None,
+        binding: None,
+        reason: deed.what,
+        inputs: None,
+    };
+    append_one(tx, &entry)
+}
+
+fn append_one(tx: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+    execute(
+        tx,
+        "INSERT INTO entries (event, entry) VALUES (?, ?)",
+        params![entry.event.as_str(), json(entry)?],
+    )?;
+    Ok(())
+}
+
+/// Deletes suspicions of places that have ended, and tells whose they were.
+fn swept_suspicions(tx: &Transaction<'_>, at: i64) -> Result<Vec<(EventId, Id128)>, StoreError> {
+    let mut query = tx
+        .prepare_cached("DELETE FROM suspicions WHERE until_ms <= ? RETURNING event, sub")
+        .map_err(failed)?;
+    let rows = query.query_map([at], |row| Ok((event_at(row, 0)?, Id128::from_bytes(row.get(1)?))));
+    rows.and_then(Iterator::collect).map_err(failed)
 }
 
 fn flag(suspicion: &Suspicion, is_restored: bool) -> Flag {
@@ -1117,6 +1339,7 @@ mod tests {
             let store = open(Path::new(&directory));
             let line = suite::room(&store, "killed").await;
             store.lease(line.clone(), Lane::Standard, 42).await.unwrap();
+            store.lease(line.clone(), Lane::Standard, 8).await.unwrap();
             for visitor in 1..=50 {
                 let record = suite::record(visitor);
                 store
@@ -1138,7 +1361,112 @@ mod tests {
         assert!(!killed.status.success(), "it was to be killed");
         let store = open(&directory);
         let status = store.status(Timestamp::from_secs(1_800_000_000)).await.unwrap();
-        assert_eq!((status[0].inside, status[0].issued), (50, [0, 42, 0]));
+        assert_eq!((status[0].inside, status[0].issued), (50, [0, 50, 0]));
+        store.close().await;
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    /// A store whose thread waits, so that what is asked meanwhile comes into one transaction.
+    async fn busy(store: &Store) -> std::sync::mpsc::Sender<()> {
+        let Store::Embedded(embedded) = store.clone();
+        let (go, wait) = std::sync::mpsc::channel();
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(async move {
+            let job = embedded.run(move |_, _| {
+                let _ = tell.send(());
+                let _ = wait.recv();
+                Ok(())
+            });
+            job.await.unwrap();
+        });
+        told.await.unwrap();
+        go
+    }
+
+    #[tokio::test]
+    async fn one_failed_operation_fails_no_other_and_leaves_nothing_behind() {
+        let directory = directory();
+        let store = open(&directory);
+        let line = suite::room(&store, "failing").await;
+        let Store::Embedded(embedded) = store.clone();
+        let go = busy(&store).await;
+        let id = line.clone();
+        let failing = embedded.run::<()>(move |memory, tx| {
+            execute(tx, "UPDATE lanes SET issued = 999", [])?;
+            memory.line(&id).unwrap().issued = [999; 3];
+            Err(failed("no"))
+        });
+        let waiting = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            go.send(()).unwrap();
+        };
+        let (first, failing, second, ()) = tokio::join!(
+            store.lease(line.clone(), Lane::Standard, 10),
+            failing,
+            store.lease(line.clone(), Lane::Standard, 10),
+            waiting
+        );
+        assert_eq!((first.unwrap(), second.unwrap()), (Some(1), Some(11)));
+        assert!(matches!(failing, Err(StoreError::Failed(_))));
+        store.close().await;
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn nothing_is_answered_when_the_database_takes_the_transaction_back() {
+        let directory = directory();
+        let store = open(&directory);
+        let line = suite::room(&store, "taken-back").await;
+        let Store::Embedded(embedded) = store.clone();
+        let go = busy(&store).await;
+        // As a full disk does it, in the middle of an operation.
+        let full = embedded.run(|_, tx| tx.execute_batch("ROLLBACK").map_err(failed));
+        let waiting = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            go.send(()).unwrap();
+        };
+        let (first, full, second, ()) = tokio::join!(
+            store.lease(line.clone(), Lane::Standard, 10),
+            full,
+            store.lease(line.clone(), Lane::Standard, 10),
+            waiting
+        );
+        assert!(
+            first.is_err() && full.is_err() && second.is_err(),
+            "{first:?} {full:?} {second:?}"
+        );
+        assert_eq!(
+            store.lease(line, Lane::Standard, 10).await.unwrap(),
+            Some(1),
+            "all is as before"
+        );
+        store.close().await;
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_people_did_outlives_a_flood_of_decisions() {
+        let directory = directory();
+        let store = open(&directory);
+        let line = suite::room(&store, "log").await;
+        let at = Timestamp::from_secs(1_800_000_000);
+        let decision = Entry {
+            at,
+            event: line.event.clone(),
+            kind: EntryKind::Pace,
+            who: None,
+            old_per_sec: None,
+            new_per_sec: Some(1.0),
+            binding: None,
+            reason: "1 a second".into(),
+            inputs: None,
+        };
+        let most = usize::try_from(DECISIONS_MAX).unwrap();
+        store.append(vec![decision; most + 50]).await.unwrap();
+        store.sweep(at).await.unwrap();
+        let kept = store.entries(line.event.clone(), Some(0), u64::MAX).await.unwrap();
+        assert_eq!(kept.len(), most + 1);
+        assert_eq!(kept[0].entry.kind, EntryKind::Operator, "the room was created by somebody");
         store.close().await;
         std::fs::remove_dir_all(directory).unwrap();
     }

@@ -11,6 +11,7 @@ mod entry;
 #[cfg(test)]
 mod suite;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,6 +86,41 @@ pub struct LineId {
     pub line: u64,
 }
 
+/// What the control law leaves to the next start, beside the front.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Law {
+    /// The event.
+    pub event: EventId,
+    /// Generation of the line.
+    pub line: u64,
+    /// What the law allows.
+    pub per_sec: f64,
+    /// Visitors who were called and have not come.
+    pub called: u64,
+    /// As of when.
+    pub at: Timestamp,
+}
+
+/// What an operator does to a room: noted together with the change, or neither happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deed {
+    /// Name of the token.
+    pub who: String,
+    /// When.
+    pub at: Timestamp,
+    /// What, for people.
+    pub what: String,
+}
+
+/// How many suspicions were kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Suspected {
+    /// New ones.
+    pub added: u64,
+    /// New ones that were not kept, for the line has as many as we keep.
+    pub dropped: BTreeMap<EventId, u64>,
+}
+
 /// What became of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Counted {
@@ -94,6 +130,8 @@ pub enum Counted {
     Repeat(PassRecord),
     /// It had been counted, and the pass has ended.
     Ended,
+    /// The number was never handed out, or another visitor has come in with it.
+    NotTheirs,
     /// There is no such line.
     NoLine,
 }
@@ -173,9 +211,9 @@ impl Store {
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn create(&self, spec: RoomSpec, now: Timestamp) -> Result<Put, StoreError> {
+    pub async fn create(&self, spec: RoomSpec, deed: Deed) -> Result<Put, StoreError> {
         match self {
-            Self::Embedded(store) => store.create(spec, now).await,
+            Self::Embedded(store) => store.create(spec, deed).await,
         }
     }
 
@@ -183,19 +221,30 @@ impl Store {
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn change(&self, spec: RoomSpec, version: u64) -> Result<Put, StoreError> {
+    pub async fn change(
+        &self,
+        spec: RoomSpec,
+        version: u64,
+        deed: Deed,
+    ) -> Result<Put, StoreError> {
         match self {
-            Self::Embedded(store) => store.change(spec, version).await,
+            Self::Embedded(store) => store.change(spec, version, deed).await,
         }
     }
 
-    /// Deletes a room and everything that belongs to its line. Whether there was one.
+    /// Deletes a room and everything that belongs to its line, if it stands at `version` or none is
+    /// given. Answers with the room that was.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn delete(&self, event: EventId) -> Result<bool, StoreError> {
+    pub async fn delete(
+        &self,
+        event: EventId,
+        version: Option<u64>,
+        deed: Deed,
+    ) -> Result<Put, StoreError> {
         match self {
-            Self::Embedded(store) => store.delete(event).await,
+            Self::Embedded(store) => store.delete(event, version, deed).await,
         }
     }
 
@@ -245,6 +294,26 @@ impl Store {
         }
     }
 
+    /// Keeps what the law has come to, in place of what was kept before.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn keep_laws(&self, laws: Vec<Law>) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(store) => store.keep_laws(laws).await,
+        }
+    }
+
+    /// What was kept of the law of a line.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn law(&self, line: LineId) -> Result<Option<Law>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.law(line).await,
+        }
+    }
+
     /// The newest front of a line and those that could still be followed when it was put.
     ///
     /// # Errors
@@ -270,7 +339,7 @@ impl Store {
         }
     }
 
-    /// Counts a claim, once.
+    /// Counts a claim, once: a visitor comes in with one number, and a number lets in one visitor.
     ///
     /// # Errors
     /// If the store fails.
@@ -332,7 +401,8 @@ impl Store {
         }
     }
 
-    /// Forgets what is of no use any more: passes of places that have ended, old suspicions.
+    /// Forgets what is of no use any more: passes of places that have ended, old suspicions, the
+    /// oldest entries of the log.
     ///
     /// # Errors
     /// If the store fails.
@@ -342,11 +412,11 @@ impl Store {
         }
     }
 
-    /// Keeps suspicions; one of a visitor that is known already changes nothing. How many were new.
+    /// Keeps suspicions; one of a visitor that is known already changes nothing.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn suspect(&self, suspicions: Vec<Suspicion>) -> Result<u64, StoreError> {
+    pub async fn suspect(&self, suspicions: Vec<Suspicion>) -> Result<Suspected, StoreError> {
         match self {
             Self::Embedded(store) => store.suspect(suspicions).await,
         }
@@ -367,7 +437,7 @@ impl Store {
         }
     }
 
-    /// Takes a judgement back.
+    /// Takes a judgement back, and notes who did.
     ///
     /// # Errors
     /// If the store fails.
@@ -392,7 +462,7 @@ impl Store {
         }
     }
 
-    /// Appends to the log of decisions; the oldest fall out.
+    /// Appends to the log of decisions; the oldest fall out with the next sweep.
     ///
     /// # Errors
     /// If the store fails.

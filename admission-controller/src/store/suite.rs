@@ -5,8 +5,8 @@ use admission_api::{EndReason, Gap, Guard, Reason, RoomSpec, Suspicion};
 use keys::{EventId, Front, Id128, Lane, LaneFront, Phase, PollHint, Risk, Timestamp};
 
 use super::{
-    Counted, Entry, EntryKind, JudgedState, LineId, PassId, Put, RenewTo, Restore, Restorer, Store,
-    StoreError,
+    Counted, Deed, Entry, EntryKind, JudgedState, Law, LineId, PassId, Put, RenewTo, Restore,
+    Restorer, Store, StoreError,
 };
 use crate::claims::{Claimed, PassRecord};
 
@@ -26,6 +26,9 @@ pub(super) async fn keeps_its_promises(open: impl AsyncFn() -> Store) {
     passes_end_by_themselves(&open).await;
     used_places_are_remembered_as_long_as_they_live(&open).await;
     suspicions_can_be_taken_back(&open).await;
+    suspicions_are_forgotten_with_their_places(&open).await;
+    a_number_lets_in_one_visitor(&open).await;
+    the_law_goes_on_where_it_was(&open).await;
     decisions_are_kept_in_order(&open).await;
 }
 
@@ -48,14 +51,19 @@ async fn numbers_are_handed_out_once(open: &impl AsyncFn() -> Store) {
 async fn rooms_change_by_version(open: &impl AsyncFn() -> Store) {
     let store = open().await;
     let spec = spec("versions");
-    let Put::Done(first) = store.create(spec.clone(), NOW).await.unwrap() else { panic!() };
-    assert_eq!(store.create(spec.clone(), NOW).await.unwrap(), Put::Conflict { version: 1 });
+    let Put::Done(first) = store.create(spec.clone(), deed()).await.unwrap() else { panic!() };
+    assert_eq!(store.create(spec.clone(), deed()).await.unwrap(), Put::Conflict { version: 1 });
     let paused = RoomSpec { is_paused: true, ..spec.clone() };
-    let Put::Done(second) = store.change(paused.clone(), 1).await.unwrap() else { panic!() };
+    let Put::Done(second) = store.change(paused.clone(), 1, deed()).await.unwrap() else {
+        panic!()
+    };
     assert_eq!((second.version, second.line), (2, first.line), "the line goes on");
-    assert_eq!(store.change(spec, 1).await.unwrap(), Put::Conflict { version: 2 });
+    assert_eq!(store.change(spec, 1, deed()).await.unwrap(), Put::Conflict { version: 2 });
     let unknown = RoomSpec { event: event("nowhere"), ..paused.clone() };
-    assert_eq!(store.change(unknown, 1).await.unwrap(), Put::Missing);
+    assert_eq!(store.change(unknown, 1, deed()).await.unwrap(), Put::Missing);
+    let noted = store.entries(paused.event.clone(), None, 9).await.unwrap();
+    let noted: Vec<&str> = noted.iter().map(|entry| entry.entry.reason.as_str()).collect();
+    assert_eq!(noted, [&*format!("done, line {}", first.line), "done"], "what was done, only");
     drop(store);
     let status = open().await.status(NOW).await.unwrap();
     let kept = status.iter().find(|status| status.room.spec.event == paused.event).unwrap();
@@ -67,29 +75,46 @@ async fn configuration_counts_once(open: &impl AsyncFn() -> Store) {
     let configured = spec("configured");
     assert!(store.configure(configured.clone(), NOW).await.unwrap().is_some());
     let changed = RoomSpec { title: "by an operator".into(), ..configured.clone() };
-    store.change(changed, 1).await.unwrap();
+    store.change(changed, 1, deed()).await.unwrap();
     drop(store);
     let store = open().await;
     assert_eq!(store.configure(configured.clone(), NOW).await.unwrap(), None, "operators win");
     let newer = RoomSpec { title: "by a new file".into(), ..configured.clone() };
     let room = store.configure(newer, NOW).await.unwrap().unwrap();
     assert_eq!((room.spec.title.as_str(), room.version), ("by a new file", 3));
-    store.delete(event("configured")).await.unwrap();
+    store.delete(event("configured"), None, deed()).await.unwrap();
+    let noted = store.entries(event("configured"), None, 9).await.unwrap();
+    let kinds: Vec<EntryKind> = noted.iter().map(|entry| entry.entry.kind).collect();
+    use EntryKind::{Config, Operator};
+    assert_eq!(kinds, [Config, Operator, Config, Operator]);
     let again = RoomSpec { title: "by a new file".into(), ..configured };
     assert_eq!(store.configure(again, NOW).await.unwrap(), None, "deleted stays deleted");
 }
 
 async fn a_re_created_room_has_another_line(open: &impl AsyncFn() -> Store) {
     let store = open().await;
+    let generation = async || {
+        let status = store.status(NOW).await.unwrap();
+        let lines = status.iter().find(|status| status.room.spec.event == event("lines"));
+        lines.unwrap().room.pass_generation
+    };
     let old = room(&store, "lines").await;
+    let old_generation = generation().await;
     store.claim(old.clone(), record(1), NOW).await.unwrap();
     store.lease(old.clone(), Lane::Standard, 9).await.unwrap();
-    assert!(store.delete(old.event.clone()).await.unwrap());
-    assert!(!store.delete(old.event.clone()).await.unwrap());
+    let delete = async |version| store.delete(old.event.clone(), version, deed()).await.unwrap();
+    assert_eq!(delete(Some(9)).await, Put::Conflict { version: 1 });
+    let Put::Done(deleted) = delete(Some(1)).await else { panic!() };
+    assert_eq!(delete(None).await, Put::Missing);
     assert_eq!(store.claim(old.clone(), record(2), NOW).await.unwrap(), Counted::NoLine);
     let new = room(&store, "lines").await;
     assert!(new.line > old.line);
+    let status = store.status(NOW).await.unwrap();
+    let room = &status.iter().find(|status| status.room.line == new.line).unwrap().room;
+    assert!(room.pass_generation > deleted.pass_generation, "passes of before are void");
+    assert!(generation().await > old_generation, "passes of before do not fit");
     assert_eq!(issued(&store, &new).await, [0; 3]);
+    store.lease(new.clone(), Lane::Standard, 9).await.unwrap();
     assert_eq!(store.claim(new, record(1), NOW).await.unwrap(), Counted::First);
 }
 
@@ -131,7 +156,7 @@ async fn gaps_are_kept_above_the_front(open: &impl AsyncFn() -> Store) {
 
 async fn a_claim_counts_once(open: &impl AsyncFn() -> Store) {
     let store = open().await;
-    let line = room(&store, "claims").await;
+    let line = busy_room(&store, "claims").await;
     assert_eq!(store.claim(line.clone(), record(1), NOW).await.unwrap(), Counted::First);
     let other = PassRecord { jti: Id128::from_bytes([99; 16]), ..record(1) };
     let repeat = store.claim(line.clone(), other.clone(), NOW).await.unwrap();
@@ -160,7 +185,7 @@ async fn a_claim_counts_once(open: &impl AsyncFn() -> Store) {
 
 async fn parallel_claims_count_once(open: &impl AsyncFn() -> Store) {
     let store = open().await;
-    let line = room(&store, "parallel").await;
+    let line = busy_room(&store, "parallel").await;
     let mut claims = tokio::task::JoinSet::new();
     for attempt in 0..100_u8 {
         let (store, line) = (store.clone(), line.clone());
@@ -183,7 +208,7 @@ async fn parallel_claims_count_once(open: &impl AsyncFn() -> Store) {
 
 async fn passes_slide_up_to_their_maximum(open: &impl AsyncFn() -> Store) {
     let store = open().await;
-    let line = room(&store, "renewals").await;
+    let line = busy_room(&store, "renewals").await;
     store.claim(line.clone(), record(1), NOW).await.unwrap();
     let to = RenewTo { idle_secs: 600, max_secs: 900, generation: 1 };
     let renew = async |secs: u64, to: RenewTo| {
@@ -204,7 +229,7 @@ async fn passes_slide_up_to_their_maximum(open: &impl AsyncFn() -> Store) {
 
 async fn passes_end_by_themselves(open: &impl AsyncFn() -> Store) {
     let store = open().await;
-    let line = room(&store, "expiry").await;
+    let line = busy_room(&store, "expiry").await;
     for visitor in 1..=3 {
         let exp = NOW.plus_secs(u64::from(visitor) * 100);
         store.claim(line.clone(), PassRecord { exp, ..record(visitor) }, NOW).await.unwrap();
@@ -224,24 +249,36 @@ async fn passes_end_by_themselves(open: &impl AsyncFn() -> Store) {
 
 async fn used_places_are_remembered_as_long_as_they_live(open: &impl AsyncFn() -> Store) {
     let store = open().await;
-    let line = room(&store, "memory").await;
+    let line = busy_room(&store, "memory").await;
     store.claim(line.clone(), record(1), NOW).await.unwrap();
     let place_exp = record(1).place_exp;
-    store.sweep(place_exp.minus_secs(1)).await.unwrap();
-    let known = store.known(line.clone(), pass(1).sub, place_exp.minus_secs(1)).await.unwrap();
-    assert_eq!(known.claimed, Some(Claimed::Ended));
-    store.sweep(place_exp).await.unwrap();
-    let known = store.known(line, pass(1).sub, place_exp).await.unwrap();
-    assert_eq!(known.claimed, None, "a place that has ended is refused for that");
+    let an_hour_on = place_exp.plus_secs(3600);
+    store.sweep(an_hour_on.minus_secs(1)).await.unwrap();
+    let known = async |store: &Store, visitor, now| {
+        store.known(line.clone(), pass(visitor).sub, now).await.unwrap().claimed
+    };
+    assert_eq!(known(&store, 1, an_hour_on.minus_secs(1)).await, Some(Claimed::Ended));
+    store.sweep(an_hour_on).await.unwrap();
+    let forgotten = known(&store, 1, an_hour_on).await;
+    assert_eq!(forgotten, None, "a place that has ended is refused for that");
+    // A pass that was ended early is kept until it would have ended by itself.
+    let long = PassRecord { exp: an_hour_on.plus_secs(600), ..record(2) };
+    store.claim(line.clone(), long, NOW).await.unwrap();
+    store.end(line.clone(), pass(2), EndReason::Left, NOW).await.unwrap();
+    store.sweep(an_hour_on).await.unwrap();
+    drop(store);
+    let store = open().await;
+    let (revoked, _) = store.revoked_after(0, an_hour_on).await.unwrap();
+    assert!(revoked.iter().any(|revoked| revoked.jti == pass(2).jti), "edges go on to refuse it");
 }
 
 async fn suspicions_can_be_taken_back(open: &impl AsyncFn() -> Store) {
     let store = open().await;
-    let line = room(&store, "suspicions").await;
+    let line = busy_room(&store, "suspicions").await;
     store.claim(line.clone(), record(3), NOW).await.unwrap();
     let all = (1..=3).map(|visitor| suspicion(&line, visitor)).collect::<Vec<_>>();
-    assert_eq!(store.suspect(all.clone()).await.unwrap(), 3);
-    assert_eq!(store.suspect(all).await.unwrap(), 0, "a repeated sync changes nothing");
+    assert_eq!(store.suspect(all.clone()).await.unwrap().added, 3);
+    assert_eq!(store.suspect(all).await.unwrap().added, 0, "a repeated sync changes nothing");
     let why = || Restorer { who: "sam".into(), why: "a regular".into(), at: NOW };
     let restore = async |visitor| store.restore(line.event.clone(), pass(visitor).sub, why()).await;
     assert!(matches!(restore(1).await.unwrap(), Restore::Done(_)));
@@ -264,6 +301,72 @@ async fn suspicions_can_be_taken_back(open: &impl AsyncFn() -> Store) {
     let of_line: Vec<u64> =
         restored.iter().filter(|r| r.event == line.event).map(|r| r.standard_num).collect();
     assert_eq!(of_line, [1001]);
+    let noted = store.entries(line.event, None, 9).await.unwrap();
+    let noted = noted.iter().filter(|entry| entry.entry.kind == EntryKind::Security).count();
+    assert_eq!(noted, 1, "taking it back again is no deed");
+}
+
+async fn suspicions_are_forgotten_with_their_places(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "swept").await;
+    // In tests a line has room for twenty.
+    let all = || (1..=25).map(|visitor| suspicion(&line, visitor)).collect::<Vec<_>>();
+    let kept = store.suspect(all()).await.unwrap();
+    assert_eq!((kept.added, kept.dropped[&line.event]), (20, 5));
+    drop(store);
+    let store = open().await;
+    assert_eq!(store.suspect(all()).await.unwrap().added, 0, "there is no more room");
+    let over = NOW.plus_secs(spec("swept").passes.place_secs);
+    store.sweep(over).await.unwrap();
+    let known = store.known(line.clone(), pass(1).sub, over).await.unwrap();
+    assert_eq!(known.suspicion, None, "the flag goes with the row");
+    assert_eq!(store.suspect(all()).await.unwrap().added, 20, "and makes room");
+}
+
+async fn a_number_lets_in_one_visitor(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "one-each").await;
+    let claim = async |store: &Store, visitor, lane, num| {
+        let record = PassRecord { lane, num, ..record(visitor) };
+        store.claim(line.clone(), record, NOW).await.unwrap()
+    };
+    use Lane::{Priority, Standard};
+    assert_eq!(claim(&store, 1, Standard, 7).await, Counted::First);
+    assert_eq!(claim(&store, 2, Standard, 7).await, Counted::NotTheirs, "it is used");
+    assert_eq!(claim(&store, 2, Standard, 0).await, Counted::NotTheirs);
+    assert_eq!(claim(&store, 2, Standard, 101).await, Counted::NotTheirs, "never handed out");
+    assert_eq!(claim(&store, 2, Priority, 7).await, Counted::NotTheirs, "nor in this lane");
+    store.end(line.clone(), pass(1), EndReason::Left, NOW).await.unwrap();
+    assert_eq!(claim(&store, 2, Standard, 7).await, Counted::NotTheirs, "used is used");
+    drop(store);
+    let store = open().await;
+    assert_eq!(claim(&store, 2, Standard, 7).await, Counted::NotTheirs, "after a crash as well");
+    assert_eq!(claim(&store, 2, Standard, 8).await, Counted::First);
+    let off = RoomSpec { mode: admission_api::RoomMode::Off, ..spec("one-each") };
+    store.change(off, 1, deed()).await.unwrap();
+    assert_eq!(claim(&store, 3, Standard, 500).await, Counted::First, "nobody counts");
+    assert_eq!(claim(&store, 4, Standard, 0).await, Counted::First);
+    assert_eq!(claim(&store, 5, Standard, 0).await, Counted::First);
+    assert_eq!(claim(&store, 6, Standard, 8).await, Counted::NotTheirs, "but each once");
+}
+
+async fn the_law_goes_on_where_it_was(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = room(&store, "law").await;
+    assert_eq!(store.law(line.clone()).await.unwrap(), None);
+    let law =
+        |per_sec| Law { event: line.event.clone(), line: line.line, per_sec, called: 12, at: NOW };
+    store.keep_laws(vec![law(36.0)]).await.unwrap();
+    store.keep_laws(vec![law(37.8)]).await.unwrap();
+    drop(store);
+    let store = open().await;
+    assert_eq!(store.law(line.clone()).await.unwrap(), Some(law(37.8)));
+    store.delete(line.event.clone(), None, deed()).await.unwrap();
+    assert_eq!(store.law(line.clone()).await.unwrap(), None);
+}
+
+fn deed() -> Deed {
+    Deed { who: "olga".into(), at: NOW, what: "done".into() }
 }
 
 async fn decisions_are_kept_in_order(open: &impl AsyncFn() -> Store) {
@@ -316,10 +419,17 @@ fn spec(name: &str) -> RoomSpec {
 }
 
 pub(super) async fn room(store: &Store, name: &str) -> LineId {
-    match store.create(spec(name), NOW).await.unwrap() {
+    match store.create(spec(name), deed()).await.unwrap() {
         Put::Done(room) => LineId { event: room.spec.event, line: room.line },
         other => panic!("{other:?}"),
     }
+}
+
+/// With the first hundred numbers handed out.
+async fn busy_room(store: &Store, name: &str) -> LineId {
+    let line = room(store, name).await;
+    store.lease(line.clone(), Lane::Standard, 100).await.unwrap();
+    line
 }
 
 pub(super) fn record(visitor: u8) -> PassRecord {
