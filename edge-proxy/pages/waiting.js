@@ -151,6 +151,11 @@ async function join() {
   model.isEnded = false;
   const { status, said, retrySecs } = await ask(`${api}join`, {});
   model.retrySecs = retrySecs;
+  if (said?.code === 'sale-over') { // nothing to retry: the front says whether that changes
+    model.isHeld = false;
+    if (model.front) model.front.phase = said.phase;
+    return true;
+  }
   if (status !== 200 && status !== 201) {
     model.isHeld = true;
     return false;

@@ -4,7 +4,7 @@
 //! as the chain of listed peers goes: the right-most address that is not itself trusted counts.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -107,12 +107,21 @@ pub fn client_addr(peer: IpAddr, forwarded_for: &[&str], trusted: &[Cidr]) -> Ip
         if !is_trusted(client) {
             break;
         }
-        match hop.trim().parse::<IpAddr>() {
-            Ok(addr) => client = addr.to_canonical(),
-            Err(_) => break,
+        match hop_addr(hop.trim()) {
+            Some(addr) => client = addr.to_canonical(),
+            None => break,
         }
     }
     client
+}
+
+/// An address, also as some proxies write it: `ip:port`, `[v6]` or `[v6]:port`.
+fn hop_addr(hop: &str) -> Option<IpAddr> {
+    let bare = || hop.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
+    hop.parse::<IpAddr>()
+        .or_else(|_| hop.parse::<SocketAddr>().map(|addr| addr.ip()))
+        .ok()
+        .or_else(|| bare().map(IpAddr::V6))
 }
 
 fn to_bits(addr: IpAddr) -> (u128, bool) {
@@ -146,6 +155,10 @@ mod tests {
         check("10.0.0.1",    &["198.51.100.7, , "],                 "10.0.0.1");
         check("::ffff:10.0.0.1", &["::ffff:198.51.100.7"],          "198.51.100.7");
         check("fd00::1",     &["2001:db8::1"],                      "2001:db8::1");
+        check("10.0.0.1",    &["198.51.100.7:4711"],                "198.51.100.7"); // as Azure writes it
+        check("10.0.0.1",    &["[2001:db8::1]:4711, 10.0.0.2:80"],  "2001:db8::1");
+        check("10.0.0.1",    &["[2001:db8::1]"],                    "2001:db8::1");
+        check("10.0.0.1",    &["198.51.100.7:x"],                   "10.0.0.1");
     }
 
     #[track_caller]

@@ -71,8 +71,8 @@ pub struct EdgeConfig {
     /// Country and network look-ups.
     #[serde(default)]
     pub geo: GeoConfig,
-    /// Key of the hash that binds a place to a browser; the same at all edges. Without it a random
-    /// one is made at each start, and places of other edges are not bound.
+    /// Key of the hash that binds a place to a browser; the same at all edges. Without it, it is
+    /// made from the key file, and changes with that.
     #[serde(default)]
     pub binding_secret: Option<Secret>,
 }

@@ -37,12 +37,34 @@ pub enum ControllerError {
         /// The cause.
         source: serde_json::Error,
     },
+    /// It did not answer somebody else just now, and is not asked again yet.
+    #[error("controller gave no answer to {call} just now")]
+    Lately {
+        /// Which call.
+        call: &'static str,
+    },
     /// Its answer is longer than any answer of a controller.
     #[error("controller's answer to {call} is longer than {ANSWER_BYTES_MAX} bytes")]
     TooLong {
         /// Which call.
         call: &'static str,
     },
+}
+
+impl ControllerError {
+    /// Whether the same request would be refused again, however often it is sent. Who we are and
+    /// how often we may ask is no fault of the request.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => {
+                (400..500).contains(status) && !matches!(status, 401 | 403 | 408 | 429)
+            }
+            Self::Http(_) | Self::Answer { .. } | Self::Lately { .. } | Self::TooLong { .. } => {
+                false
+            }
+        }
+    }
 }
 
 /// A client of one controller.
@@ -138,5 +160,29 @@ impl Controller {
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_wrong_with_the_request_itself_is_final() {
+        for (status, is_final) in [
+            (400, true),
+            (404, true),
+            (422, true),
+            (401, false),
+            (403, false),
+            (408, false),
+            (429, false),
+            (500, false),
+            (503, false),
+        ] {
+            let error = ControllerError::Status { call: "end", status };
+            assert_eq!(error.is_final(), is_final, "{status}");
+        }
+        assert!(!ControllerError::Lately { call: "lease" }.is_final());
     }
 }

@@ -77,7 +77,7 @@ pub enum Verdict {
         /// Whether a place that has reached the front enters without seeing the waiting page.
         may_enter: bool,
     },
-    /// The waiting page's head, without a place being given.
+    /// The waiting page, without a place being given: there is none to give, or nobody looks.
     Show,
     /// The answer to `OPTIONS`.
     Options,
@@ -119,13 +119,24 @@ pub fn decide(visitor: Visitor, intent: Intent, room: RoomNow) -> Verdict {
                 RoomMode::Auto | RoomMode::On => Verdict::Wait,
             }
         }
+        // A line that is over takes nobody in; the page says so.
+        (Visitor::New, Intent::Navigate) if is_over(room.phase) => Verdict::Show,
         (Visitor::New, Intent::Navigate) => {
             Verdict::Join { may_enter: room.phase == Phase::Open && room.mode != RoomMode::On }
         }
     }
 }
 
-/// Nobody enters any more. A paused room still lets in whoever was called before the pause.
+/// Nobody joins any more.
+#[must_use]
+pub fn is_over(phase: Phase) -> bool {
+    match phase {
+        Phase::SoldOut | Phase::Closed => true,
+        Phase::Scheduled | Phase::Open | Phase::Paused => false,
+    }
+}
+
+/// Nobody enters now. A paused room still lets in whoever was called before the pause.
 fn is_shut(phase: Phase) -> bool {
     match phase {
         Phase::Scheduled | Phase::SoldOut | Phase::Closed => true,
@@ -143,6 +154,7 @@ mod tests {
     const SOON: RoomNow = RoomNow { phase: Phase::Scheduled, front: 0, ..AUTO };
     const PAUSED: RoomNow = RoomNow { phase: Phase::Paused, ..AUTO };
     const SOLD: RoomNow = RoomNow { phase: Phase::SoldOut, ..AUTO };
+    const OVER: RoomNow = RoomNow { phase: Phase::Closed, ..OFF };
 
     #[test]
     #[rustfmt::skip] // reads in columns
@@ -168,6 +180,8 @@ mod tests {
         check(New,                     Navigate, OFF,    Verdict::Join { may_enter: true });
         check(New,                     Navigate, SOON,   Verdict::Join { may_enter: false });
         check(New,                     Navigate, PAUSED, Verdict::Join { may_enter: false });
+        check(New,                     Navigate, SOLD,   Verdict::Show);   // no place to give
+        check(New,                     Navigate, OVER,   Verdict::Show);
         check(New,                     Look,     AUTO,   Verdict::Show);
         check(New,                     Ask,      AUTO,   Verdict::Options);
         check(New,                     Act,      AUTO,   Verdict::Refuse);

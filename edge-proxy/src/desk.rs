@@ -1,30 +1,22 @@
 //! Deals with one request from beginning to end, without knowing how it travels: reads what the
-//! visitor shows, charges the budgets, asks `decide`, and carries the verdict out.
+//! visitor shows (`credentials`), charges the budgets, asks `decide`, and carries the verdict out:
+//! with a place (`places`), a pass, or a page. What our own addresses answer is in `queue_api`.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use admission_api::{
-    Claim, ClaimOutcome, EndReason, EndRequest, LeaseRequest, Problem, Reason, Renewal,
-    RenewalOutcome, RoomMode, Suspicion,
-};
+use admission_api::{Claim, ClaimOutcome, EndReason, EndRequest, Problem, Reason, RoomMode};
 use arc_swap::ArcSwap;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use keys::{
-    EventId, Id128, Keyring, Lane, Owner, Pass, Phase, Place, Sealed, Statement, Timestamp,
-    Verified,
-};
+use hmac::{Hmac, KeyInit as _};
+use keys::{Id128, Keyring, Lane, Owner, Pass, Phase, Place, Timestamp};
 use quick_cache::sync::Cache;
-use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use subtle::ConstantTimeEq as _;
 
 use crate::accept::Wants;
 use crate::answer::Answer;
+use crate::client::Network;
 use crate::controller::{Controller, ControllerError};
-use crate::cookies::{self, Kind};
+use crate::cookies::Kind;
+use crate::credentials::{Held, Memory, Standing};
 use crate::decide::{self, Intent, Verdict, Visitor};
 use crate::geo::Geo;
 use crate::guard::Match;
@@ -33,17 +25,16 @@ use crate::live::{Live, RoomNow};
 use crate::metrics::Metrics;
 use crate::numbers::Numbers;
 use crate::outbox::Outbox;
-use crate::pages::{Notice, Pages, PlaceText, safe_path};
+use crate::pages::{Notice, Pages};
+use crate::queue_api::front_url;
 use crate::route::{self, Route};
-use crate::score::{Evidence, Judgement, Rhythm, judge};
+use crate::score::Rhythm;
 use crate::visit::Visit;
 
-/// Statements that were verified and are remembered; about 400 bytes each.
-const REMEMBERED_MAX: usize = 50_000;
 /// Clients whose rhythm is watched; about 100 bytes each.
 const RHYTHMS_MAX: usize = 50_000;
-/// A pass whose renewal failed is not renewed again before this.
-const RENEWAL_PAUSE_SECS: u64 = 5;
+/// Visitors of whom it is remembered that they were moved; about 100 bytes each.
+const MOVED_MAX: usize = 100_000;
 /// After how long a client comes back when the controller is silent.
 const HOLD_ON_SECS: u64 = 3;
 
@@ -71,11 +62,15 @@ pub struct Desk {
     pub metrics: Metrics,
     /// Longest body of a request that no room has a limit for.
     pub body_bytes_max: u64,
-    passes: Cache<String, Arc<Verified<Pass>>>,
-    places: Cache<String, Arc<Verified<Place>>>,
-    rhythms: Cache<(crate::client::Network, String), Rhythm>,
-    renewals: Cache<Id128, Timestamp>,
-    binding: Hmac<Sha256>,
+    /// What was verified, and renewed.
+    pub(crate) memory: Memory,
+    /// How regular clients come.
+    pub(crate) rhythms: Cache<(Network, String), Rhythm>,
+    /// The suspect number, and its line, of a visitor who was moved from a place of a line: a
+    /// standard place that is shown again is moved to the same number.
+    pub(crate) moved: Cache<(Id128, u64), (u64, u64)>,
+    /// Key of the hash that binds a place to a browser.
+    pub(crate) binding: Hmac<Sha256>,
 }
 
 /// The parts that [`Desk::new`] puts together.
@@ -121,55 +116,6 @@ pub struct Forward {
     pub verdict: &'static str,
 }
 
-/// A verified statement and its text.
-pub struct Held<T> {
-    /// What it says.
-    pub claims: Arc<Verified<T>>,
-    /// How it is written.
-    pub sealed: Sealed<T>,
-}
-
-impl<T> Clone for Held<T> {
-    fn clone(&self) -> Self {
-        Self { claims: Arc::clone(&self.claims), sealed: Sealed::new(self.sealed.as_str()) }
-    }
-}
-
-/// A place that the visitor holds now, and whether the cookie is to be written again.
-struct Standing {
-    place: Held<Place>,
-    is_new: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EventBody {
-    event_id: EventId,
-    #[serde(default)]
-    evidence: Option<Evidence>,
-}
-
-/// What a visitor is told about their place; see ARCHITECTURE.md.
-#[derive(Serialize)]
-struct Status<'a> {
-    state: &'static str,
-    event_id: &'a EventId,
-    title: &'a str,
-    phase: Phase,
-    lane: Lane,
-    num: u64,
-    position: u64,
-    front: u64,
-    ahead: u64,
-    issued_at: u64,
-    expires_at: u64,
-    visitor: Id128,
-    place: &'a str,
-    poll_secs: u32,
-    front_url: String,
-    claim_url: &'static str,
-}
-
 impl Desk {
     /// Puts the parts together.
     ///
@@ -189,10 +135,9 @@ impl Desk {
             pages: Pages::new(),
             metrics: parts.metrics,
             body_bytes_max: parts.body_bytes_max,
-            passes: Cache::new(REMEMBERED_MAX),
-            places: Cache::new(REMEMBERED_MAX),
+            memory: Memory::default(),
             rhythms: Cache::new(RHYTHMS_MAX),
-            renewals: Cache::new(REMEMBERED_MAX),
+            moved: Cache::new(MOVED_MAX),
             binding: Hmac::new_from_slice(&parts.binding_key)
                 .expect("HMAC takes keys of any length"),
         }
@@ -201,8 +146,7 @@ impl Desk {
     /// Replaces the keys and forgets what the old ones verified.
     pub fn replace_keys(&self, keyring: Keyring) {
         self.keyring.store(Arc::new(keyring));
-        self.passes.clear();
-        self.places.clear();
+        self.memory.forget_verified();
     }
 
     /// Whether a request's body is to be read before [`Desk::deal`]: those to our own addresses.
@@ -210,6 +154,18 @@ impl Desk {
     pub fn reads_body(&self, visit: &Visit<'_>) -> bool {
         let route = route::route(visit.head.method.as_str(), visit.path());
         matches!(route, Route::Join | Route::Claim | Route::Evidence | Route::Leave)
+    }
+
+    /// Charges a request whose body is about to be read.
+    ///
+    /// # Errors
+    /// The answer, if the network sends too many.
+    pub fn charge_body(&self, visit: &Visit<'_>) -> Result<(), Answer> {
+        self.charge(Budget::Open(visit.network)).map_err(|later| {
+            let answer = self.too_often(visit, later);
+            self.metrics.decisions_total.with_label_values(&[answer.verdict]).inc();
+            answer
+        })
     }
 
     /// Deals with one request.
@@ -236,64 +192,12 @@ impl Desk {
         self.outbox.end(request, &self.metrics);
     }
 
-    async fn deal_with_own(
-        &self,
-        visit: &Visit<'_>,
-        route: Route,
-        body: &[u8],
-    ) -> Result<Answer, Later> {
-        match route {
-            Route::Front(event) => {
-                self.charge(Budget::Open(visit.network))?;
-                Ok(self.front_document(visit, &event))
-            }
-            Route::Jwks => {
-                self.charge(Budget::Open(visit.network))?;
-                let jwks = self.keyring.load().public_jwks();
-                Ok(Answer::json(200, "document", &jwks).cached("public, max-age=60"))
-            }
-            Route::Asset(name) => {
-                self.charge(Budget::Open(visit.network))?;
-                Ok(self.asset(visit, &name))
-            }
-            Route::Join => self.with_body(visit, body, Self::join).await,
-            Route::Claim => self.with_body(visit, body, Self::claim_by_api).await,
-            Route::Evidence => self.with_body(visit, body, Self::evidence).await,
-            Route::Leave => self.with_body(visit, body, Self::leave).await,
-            Route::Status => {
-                let event = visit.query("event_id").and_then(|text| text.parse().ok());
-                match event.and_then(|event: EventId| self.live.rooms().get(&event).cloned()) {
-                    Some(room) => self.status(visit, &room).await,
-                    None => self.no_room(visit),
-                }
-            }
-            Route::PlacePage => {
-                let event = visit.query("event_id").and_then(|text| text.parse().ok());
-                match event.and_then(|event: EventId| self.live.rooms().get(&event).cloned()) {
-                    Some(room) => self.place_page(visit, &room).await,
-                    None => self.no_room(visit),
-                }
-            }
-            Route::WrongMethod(allow) => {
-                self.charge(Budget::New(visit.network))?;
-                let problem = Problem::new(405, "method-not-allowed", "Method not allowed");
-                Ok(Answer::problem(&problem.detail(format!("allowed: {allow}")), "refuse")
-                    .with("allow", allow))
-            }
-            Route::Nothing | Route::Foreign => {
-                self.charge(Budget::New(visit.network))?;
-                let problem = Problem::new(404, "no-such-address", "No such address");
-                Ok(Answer::problem(&problem, "refuse"))
-            }
-        }
-    }
-
     async fn deal_with_foreign(&self, visit: &Visit<'_>) -> Result<Outcome, Later> {
         let rooms = self.live.rooms();
         let found = rooms.find(visit.host, visit.path());
         let (room, verdict) = match found {
-            Some((Match::Guarded, room)) => return self.deal_with_guarded(visit, room).await,
-            Some((Match::Bypass, room)) => {
+            Some((Match::Guarded(_), room)) => return self.deal_with_guarded(visit, room).await,
+            Some((Match::Bypass(_), room)) => {
                 self.outbox.bypassed(room.event());
                 (Some(Arc::clone(room)), "bypass")
             }
@@ -316,18 +220,35 @@ impl Desk {
         visit: &Visit<'_>,
         room: &Arc<RoomNow>,
     ) -> Result<Outcome, Later> {
-        let pass = self.pass(visit, room)?;
-        let standing = if pass.is_some() { None } else { self.place(visit, room)? };
-        let (visitor, budget) = match (&pass, &standing) {
-            (Some(pass), _) => (Visitor::Admitted, Budget::Pass(pass.claims.sub)),
-            (None, Some(standing)) => {
-                let claims = &standing.place.claims;
-                let position = room.position(claims);
-                (Visitor::InLine { position }, Budget::Place(claims.sub))
+        if let Some(pass) = self.pass(visit, room)? {
+            self.charge(Budget::Pass(pass.claims.sub))?;
+            // A pass that the controller knows to be over is none; its visitor joins or waits.
+            if let Some(pass) = self.renewed(visit, room, pass).await {
+                return self.deal_with_visitor(visit, room, Some(pass), None).await;
             }
-            (None, None) => (Visitor::New, Budget::New(visit.network)),
+        }
+        let standing = self.place(visit, room)?;
+        self.charge(match &standing {
+            Some(standing) => Budget::Place(standing.place.claims.sub),
+            None => Budget::New(visit.network),
+        })?;
+        self.deal_with_visitor(visit, room, None, standing).await
+    }
+
+    async fn deal_with_visitor(
+        &self,
+        visit: &Visit<'_>,
+        room: &Arc<RoomNow>,
+        pass: Option<Held<Pass>>,
+        standing: Option<Standing>,
+    ) -> Result<Outcome, Later> {
+        let visitor = match (&pass, &standing) {
+            (Some(_), _) => Visitor::Admitted,
+            (None, Some(standing)) => {
+                Visitor::InLine { position: room.position(&standing.place.claims) }
+            }
+            (None, None) => Visitor::New,
         };
-        self.charge(budget)?;
         let lane = standing.as_ref().map_or(Lane::Standard, |standing| standing.place.claims.lane);
         let intent = Intent::of(visit.head.method.as_str(), visit.wants(), visit.is_prefetch());
         let now = decide::RoomNow {
@@ -337,12 +258,10 @@ impl Desk {
         };
         let verdict = decide::decide(visitor, intent, now);
         if let (Verdict::Forward, Some(pass)) = (verdict, pass) {
-            return Ok(self.forward(visit, room, pass, Vec::new()).await);
+            return Ok(self.forward(visit, room, pass, Vec::new()));
         }
         match (verdict, standing) {
-            (Verdict::Claim, Some(standing)) => {
-                Ok(self.claim_and_forward(visit, room, standing).await)
-            }
+            (Verdict::Claim, Some(standing)) => self.claim_and_forward(visit, room, standing).await,
             (Verdict::Wait, Some(standing)) => {
                 Ok(Outcome::Answer(self.waiting_page(visit, room, Some(&standing), verdict)))
             }
@@ -350,7 +269,7 @@ impl Desk {
                 let judgement = self.judge(visit, None, false);
                 match self.issue(visit, room, &judgement).await {
                     Ok(standing) if may_enter && self.is_turn(visit, room, &standing.place) => {
-                        Ok(self.claim_and_forward(visit, room, standing).await)
+                        self.claim_and_forward(visit, room, standing).await
                     }
                     Ok(standing) => Ok(Outcome::Answer(self.waiting_page(
                         visit,
@@ -377,65 +296,7 @@ impl Desk {
         }
     }
 
-    // --- what a visitor shows ---
-
-    fn pass(&self, visit: &Visit<'_>, room: &RoomNow) -> Result<Option<Held<Pass>>, Later> {
-        let held = self.shown(visit, Kind::Pass, room.event(), &self.passes)?;
-        Ok(held.filter(|pass| {
-            pass.claims.generation == room.room.pass_generation
-                && !self.live.is_revoked(&pass.claims.jti, visit.now)
-        }))
-    }
-
-    /// The place that the visitor shows; in the lane where it belongs now.
-    fn place(&self, visit: &Visit<'_>, room: &RoomNow) -> Result<Option<Standing>, Later> {
-        let held = self.shown(visit, Kind::Place, room.event(), &self.places)?;
-        let Some(place) = held.filter(|place| place.claims.line == room.room.line) else {
-            return Ok(None);
-        };
-        let claims: &Place = &place.claims;
-        let restored = self.live.restored(&claims.aud, &claims.sub);
-        if let Some(restored) = restored.filter(|_| claims.lane == Lane::Suspect)
-            && restored.line == claims.line
-        {
-            let back = Place { lane: Lane::Standard, num: restored.standard_num, ..claims.clone() };
-            return Ok(self.seal(&back, visit.now).map(|place| Standing { place, is_new: true }));
-        }
-        Ok(Some(Standing { place, is_new: false }))
-    }
-
-    fn shown<T: Statement>(
-        &self,
-        visit: &Visit<'_>,
-        kind: Kind,
-        event: &EventId,
-        memory: &Cache<String, Arc<Verified<T>>>,
-    ) -> Result<Option<Held<T>>, Later> {
-        for text in visit.candidates(kind, event) {
-            if let Some(claims) = memory.get(&text) {
-                let (_, until) = claims.times();
-                if visit.now < until && claims.audience() == event {
-                    return Ok(Some(Held { claims, sealed: Sealed::new(text) }));
-                }
-            }
-            // A forged text costs one signature check, and the network pays for it.
-            self.charge(Budget::Open(visit.network))?;
-            let sealed = Sealed::new(text);
-            match self.keyring.load().open(&sealed, event, visit.now) {
-                Ok(claims) => {
-                    let claims = Arc::new(claims);
-                    memory.insert(sealed.as_str().to_owned(), Arc::clone(&claims));
-                    return Ok(Some(Held { claims, sealed }));
-                }
-                Err(refusal) => {
-                    self.metrics.refusals_total.with_label_values(&[refusal.label()]).inc();
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn is_turn(&self, visit: &Visit<'_>, room: &RoomNow, place: &Held<Place>) -> bool {
+    pub(crate) fn is_turn(&self, visit: &Visit<'_>, room: &RoomNow, place: &Held<Place>) -> bool {
         let has_come =
             || room.position(&place.claims) <= room.front_at(place.claims.lane, visit.now);
         match room.phase() {
@@ -444,129 +305,7 @@ impl Desk {
         }
     }
 
-    // --- places ---
-
-    /// A new place, in the lane that the judgement says.
-    async fn issue(
-        &self,
-        visit: &Visit<'_>,
-        room: &RoomNow,
-        judgement: &Judgement,
-    ) -> Result<Standing, ControllerError> {
-        let event = room.event();
-        let (standard_num, line) = self.number(event, Lane::Standard, room.room.line).await?;
-        let sub = Id128::random();
-        let place = Place {
-            iss: self.name.clone(),
-            aud: event.clone(),
-            sub,
-            lane: Lane::Standard,
-            num: standard_num,
-            iat: visit.now.floor_to_secs(),
-            exp: visit.now.plus_secs(room.room.spec.passes.place_secs).floor_to_secs(),
-            line,
-            fpr: self.fingerprint(visit),
-        };
-        self.outbox.joined(event);
-        let standing = if judgement.is_suspect() {
-            self.suspect(visit, &place, judgement).await?
-        } else {
-            self.seal(&place, visit.now).map(|place| Standing { place, is_new: true })
-        };
-        let standing = standing.ok_or(ControllerError::Status { call: "sign", status: 500 })?;
-        self.metrics.places_total.with_label_values(&[standing.place.claims.lane.label()]).inc();
-        Ok(standing)
-    }
-
-    /// Moves a standard place into the `suspect` lane and tells the security team why.
-    async fn suspect(
-        &self,
-        visit: &Visit<'_>,
-        place: &Place,
-        judgement: &Judgement,
-    ) -> Result<Option<Standing>, ControllerError> {
-        let (suspect_num, line) = self.number(&place.aud, Lane::Suspect, place.line).await?;
-        let moved = Place { lane: Lane::Suspect, num: suspect_num, line, ..place.clone() };
-        let cut = |text: Option<&str>| text.unwrap_or_default().chars().take(200).collect();
-        let suspicion = Suspicion {
-            event: place.aud.clone(),
-            line,
-            sub: place.sub,
-            edge: self.name.clone(),
-            at: visit.now,
-            score: judgement.score,
-            reasons: judgement.reasons.clone(),
-            standard_num: place.num,
-            suspect_num,
-            network: visit.network.shortened(),
-            country: self.geo.country(visit.addr),
-            asn: self.geo.asn(visit.addr),
-            user_agent: cut(visit.field("user-agent")),
-        };
-        self.outbox.suspect(suspicion, &self.metrics);
-        Ok(self.seal(&moved, visit.now).map(|place| Standing { place, is_new: true }))
-    }
-
-    async fn number(
-        &self,
-        event: &EventId,
-        lane: Lane,
-        line: u64,
-    ) -> Result<(u64, u64), ControllerError> {
-        let lease = |count| {
-            let request =
-                LeaseRequest { edge: self.name.clone(), event: event.clone(), lane, count };
-            async move { self.controller.lease(&request).await }
-        };
-        self.numbers.take(event, lane, line, lease).await
-    }
-
-    /// Signs, and takes our own word for it.
-    fn seal(&self, place: &Place, now: Timestamp) -> Option<Held<Place>> {
-        let keyring = self.keyring.load();
-        let sealed = match keyring.seal(place, now) {
-            Ok(sealed) => sealed,
-            Err(error) => {
-                tracing::error!(%error, "no place can be signed");
-                return None;
-            }
-        };
-        let claims = Arc::new(keyring.open(&sealed, &place.aud, now).ok()?);
-        self.places.insert(sealed.as_str().to_owned(), Arc::clone(&claims));
-        Some(Held { claims, sealed })
-    }
-
-    fn fingerprint(&self, visit: &Visit<'_>) -> String {
-        let mut mac = self.binding.clone();
-        for name in ["user-agent", "accept-language"] {
-            mac.update(visit.field(name).unwrap_or_default().as_bytes());
-            mac.update(&[0]);
-        }
-        URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..9])
-    }
-
-    fn is_shared(&self, visit: &Visit<'_>, place: &Place) -> bool {
-        // Another edge may have another key; only our own places can be compared.
-        let is_ours = place.iss == self.name;
-        let is_same: bool = self.fingerprint(visit).as_bytes().ct_eq(place.fpr.as_bytes()).into();
-        is_ours && !is_same
-    }
-
-    fn judge(&self, visit: &Visit<'_>, evidence: Option<&Evidence>, is_shared: bool) -> Judgement {
-        let agent: String =
-            visit.field("user-agent").unwrap_or_default().chars().take(200).collect();
-        let key = (visit.network, agent);
-        let rhythm = self.rhythms.get(&key).unwrap_or_default().with(visit.now);
-        self.rhythms.insert(key, rhythm);
-        if is_shared {
-            self.metrics.shared_places_total.inc();
-        }
-        judge(&visit.facts(rhythm, is_shared), evidence)
-    }
-
-    // --- turns ---
-
-    async fn claim(
+    pub(crate) async fn claim(
         &self,
         place: &Held<Place>,
         score: u8,
@@ -596,16 +335,17 @@ impl Desk {
         visit: &Visit<'_>,
         room: &Arc<RoomNow>,
         standing: Standing,
-    ) -> Outcome {
+    ) -> Result<Outcome, Later> {
         let judgement = self.judge(visit, None, self.is_shared(visit, &standing.place.claims));
         let page = |standing: &Standing| {
             Outcome::Answer(self.waiting_page(visit, room, Some(standing), Verdict::Wait))
         };
-        match self.claim(&standing.place, judgement.score, judgement.reasons.clone()).await {
+        let claimed = self.claim(&standing.place, judgement.score, judgement.reasons.clone()).await;
+        Ok(match claimed {
             Ok(ClaimOutcome::Admitted { pass, .. }) => match self.accept_pass(&pass, room, visit) {
                 Some(pass) => {
                     let cookies = self.place_cookie(visit, room, &standing).into_iter().collect();
-                    self.forward(visit, room, pass, cookies).await
+                    self.forward(visit, room, pass, cookies)
                 }
                 None => page(&standing),
             },
@@ -620,8 +360,10 @@ impl Desk {
                     None => page(&standing),
                 }
             }
-            // Used up, or void: this visitor stands at the end of the line again.
+            // Used up, or void: this visitor stands at the end of the line again, and the new
+            // place is charged like anybody's: a used one must not be a source of new ones.
             Ok(ClaimOutcome::Used | ClaimOutcome::Refused { .. }) => {
+                self.charge(Budget::New(visit.network))?;
                 match self.issue(visit, room, &judgement).await {
                     Ok(standing) => page(&standing),
                     Err(error) => {
@@ -631,37 +373,16 @@ impl Desk {
                 }
             }
             Ok(ClaimOutcome::NotYet { .. } | ClaimOutcome::Shut) | Err(_) => page(&standing),
-        }
+        })
     }
 
-    /// A pass from the controller, verified like any other.
-    fn accept_pass(
-        &self,
-        sealed: &Sealed<Pass>,
-        room: &RoomNow,
-        visit: &Visit<'_>,
-    ) -> Option<Held<Pass>> {
-        match self.keyring.load().open(sealed, room.event(), visit.now) {
-            Ok(claims) => {
-                let claims = Arc::new(claims);
-                self.passes.insert(sealed.as_str().to_owned(), Arc::clone(&claims));
-                Some(Held { claims, sealed: sealed.clone() })
-            }
-            Err(refusal) => {
-                tracing::error!(%refusal, "the controller's pass does not verify: are its keys trusted here?");
-                None
-            }
-        }
-    }
-
-    async fn forward(
+    fn forward(
         &self,
         visit: &Visit<'_>,
         room: &Arc<RoomNow>,
         pass: Held<Pass>,
         mut cookies: Vec<String>,
     ) -> Outcome {
-        let pass = self.renewed(visit, room, pass).await;
         let shown = visit.candidates(Kind::Pass, room.event());
         if shown.first().is_none_or(|text| text != pass.sealed.as_str()) {
             cookies.push(self.pass_cookie(visit, room, &pass));
@@ -673,277 +394,6 @@ impl Desk {
             body_bytes_max: room.room.spec.forward.body_bytes_max,
             verdict: Verdict::Forward.label(),
         }))
-    }
-
-    /// The pass with a later end, if half its idle time is over and the controller agrees; while
-    /// the controller is silent the old one holds.
-    async fn renewed(&self, visit: &Visit<'_>, room: &RoomNow, pass: Held<Pass>) -> Held<Pass> {
-        let left = pass.claims.exp.since(visit.now).as_secs();
-        let was_tried = self
-            .renewals
-            .get(&pass.claims.jti)
-            .is_some_and(|at| visit.now < at.plus_secs(RENEWAL_PAUSE_SECS));
-        if left * 2 > room.room.spec.passes.idle_secs || was_tried {
-            return pass;
-        }
-        self.renewals.insert(pass.claims.jti, visit.now);
-        let renewal = Renewal { edge: self.name.clone(), pass: pass.sealed.clone() };
-        match self.controller.renew(&renewal).await {
-            Ok(RenewalOutcome::Renewed { pass: sealed }) => {
-                self.accept_pass(&sealed, room, visit).unwrap_or(pass)
-            }
-            Ok(RenewalOutcome::Ended) => pass,
-            Err(error) => {
-                self.controller_failed("renew", &error);
-                pass
-            }
-        }
-    }
-
-    // --- our own addresses ---
-
-    async fn with_body<'a, F>(
-        &'a self,
-        visit: &'a Visit<'a>,
-        body: &[u8],
-        handler: impl FnOnce(&'a Self, &'a Visit<'a>, Arc<RoomNow>, Option<Evidence>) -> F,
-    ) -> Result<Answer, Later>
-    where
-        F: Future<Output = Result<Answer, Later>>,
-    {
-        let is_json = visit.field("content-type").is_some_and(|media| {
-            media.split(';').next().is_some_and(|m| m.trim() == "application/json")
-        });
-        if !is_json {
-            self.charge(Budget::New(visit.network))?;
-            let problem = Problem::new(415, "unsupported-media-type", "Unsupported media type")
-                .detail("expected application/json");
-            return Ok(Answer::problem(&problem, "refuse"));
-        }
-        match serde_json::from_slice::<EventBody>(body) {
-            Ok(body) => match self.live.rooms().get(&body.event_id).cloned() {
-                Some(room) => handler(self, visit, room, body.evidence).await,
-                None => self.no_room(visit),
-            },
-            Err(error) => {
-                self.charge(Budget::New(visit.network))?;
-                let problem = Problem::new(400, "malformed-body", "Malformed body")
-                    .detail(format!("expected {{\"event_id\": …}}: {error}"));
-                Ok(Answer::problem(&problem, "refuse"))
-            }
-        }
-    }
-
-    async fn join(
-        &self,
-        visit: &Visit<'_>,
-        room: Arc<RoomNow>,
-        evidence: Option<Evidence>,
-    ) -> Result<Answer, Later> {
-        if let Some(standing) = self.place(visit, &room)? {
-            self.charge(Budget::Place(standing.place.claims.sub))?;
-            return Ok(self.status_answer(visit, &room, &standing, 200, "status"));
-        }
-        self.charge(Budget::New(visit.network))?;
-        let judgement = self.judge(visit, evidence.as_ref(), false);
-        match self.issue(visit, &room, &judgement).await {
-            Ok(standing) => Ok(self.status_answer(visit, &room, &standing, 201, "join")),
-            Err(error) => {
-                self.controller_failed("lease", &error);
-                Ok(self.hold_on(visit, &room.room.spec.title))
-            }
-        }
-    }
-
-    async fn status(&self, visit: &Visit<'_>, room: &Arc<RoomNow>) -> Result<Answer, Later> {
-        match self.place(visit, room)? {
-            Some(standing) => {
-                self.charge(Budget::Place(standing.place.claims.sub))?;
-                let is_inside = self.pass(visit, room)?.is_some();
-                if is_inside {
-                    let status = self.status_of(visit, room, &standing, "admitted");
-                    return Ok(Answer::json(200, "status", &status));
-                }
-                Ok(self.status_answer(visit, room, &standing, 200, "status"))
-            }
-            None => {
-                self.charge(Budget::New(visit.network))?;
-                Ok(Answer::problem(&no_place(), "refuse"))
-            }
-        }
-    }
-
-    async fn claim_by_api(
-        &self,
-        visit: &Visit<'_>,
-        room: Arc<RoomNow>,
-        evidence: Option<Evidence>,
-    ) -> Result<Answer, Later> {
-        if let Some(pass) = self.pass(visit, &room)? {
-            self.charge(Budget::Pass(pass.claims.sub))?;
-            return Ok(self.admitted_answer(visit, &room, &pass));
-        }
-        let Some(standing) = self.place(visit, &room)? else {
-            self.charge(Budget::New(visit.network))?;
-            return Ok(Answer::problem(&no_place(), "refuse"));
-        };
-        self.charge(Budget::Place(standing.place.claims.sub))?;
-        let is_shared = self.is_shared(visit, &standing.place.claims);
-        let judgement = self.judge(visit, evidence.as_ref(), is_shared);
-        let standing = match self.moved_if_suspect(visit, standing, &judgement).await {
-            Ok(standing) => standing,
-            Err(error) => {
-                self.controller_failed("lease", &error);
-                return Ok(self.hold_on(visit, &room.room.spec.title));
-            }
-        };
-        let front = room.front_at(standing.place.claims.lane, visit.now);
-        let not_yet = |front: u64| {
-            let problem = Problem::new(409, "not-yet", "Your turn has not come yet")
-                .with("front", front)
-                .with("position", room.position(&standing.place.claims))
-                .with("lane", standing.place.claims.lane.label());
-            self.with_place_cookie(Answer::problem(&problem, "not_yet"), visit, &room, &standing)
-                .retry_after(1)
-        };
-        if !self.is_turn(visit, &room, &standing.place) {
-            return Ok(match room.phase() {
-                Phase::SoldOut | Phase::Closed => shut(room.phase()),
-                _ => not_yet(front),
-            });
-        }
-        let claimed = self.claim(&standing.place, judgement.score, judgement.reasons.clone()).await;
-        Ok(match claimed {
-            Ok(ClaimOutcome::Admitted { pass, .. }) => {
-                match self.accept_pass(&pass, &room, visit) {
-                    Some(pass) => self.admitted_answer(visit, &room, &pass),
-                    None => self.hold_on(visit, &room.room.spec.title),
-                }
-            }
-            Ok(ClaimOutcome::NotYet { front }) => not_yet(front),
-            Ok(ClaimOutcome::Moved { suspect_num }) => {
-                let moved = Place {
-                    lane: Lane::Suspect,
-                    num: suspect_num,
-                    ..Place::clone(&standing.place.claims)
-                };
-                match self.seal(&moved, visit.now) {
-                    Some(place) => {
-                        let standing = Standing { place, is_new: true };
-                        self.status_answer(visit, &room, &standing, 409, "not_yet")
-                    }
-                    None => self.hold_on(visit, &room.room.spec.title),
-                }
-            }
-            Ok(ClaimOutcome::Used) => {
-                let problem =
-                    Problem::new(410, "place-used", "This place was used, and its visit is over")
-                        .detail("join again to stand in line anew");
-                self.without_cookies(Answer::problem(&problem, "refuse"), visit, &room)
-            }
-            Ok(ClaimOutcome::Refused { code }) => {
-                let problem = Problem::new(403, "place-refused", "This is no place of this line")
-                    .with("reason", code)
-                    .detail("join again to stand in line anew");
-                self.without_cookies(Answer::problem(&problem, "refuse"), visit, &room)
-            }
-            Ok(ClaimOutcome::Shut) => shut(room.phase()),
-            Err(_) => self.hold_on(visit, &room.room.spec.title),
-        })
-    }
-
-    /// What the waiting page saw may move a place into the `suspect` lane.
-    async fn evidence(
-        &self,
-        visit: &Visit<'_>,
-        room: Arc<RoomNow>,
-        evidence: Option<Evidence>,
-    ) -> Result<Answer, Later> {
-        let Some(standing) = self.place(visit, &room)? else {
-            self.charge(Budget::New(visit.network))?;
-            return Ok(Answer::problem(&no_place(), "refuse"));
-        };
-        self.charge(Budget::Place(standing.place.claims.sub))?;
-        let is_shared = self.is_shared(visit, &standing.place.claims);
-        let judgement = self.judge(visit, evidence.as_ref(), is_shared);
-        match self.moved_if_suspect(visit, standing, &judgement).await {
-            Ok(standing) if standing.is_new => {
-                Ok(self.status_answer(visit, &room, &standing, 200, "evidence"))
-            }
-            Ok(_) => Ok(Answer::empty(204, "evidence")),
-            Err(error) => {
-                self.controller_failed("lease", &error);
-                Ok(self.hold_on(visit, &room.room.spec.title))
-            }
-        }
-    }
-
-    async fn moved_if_suspect(
-        &self,
-        visit: &Visit<'_>,
-        standing: Standing,
-        judgement: &Judgement,
-    ) -> Result<Standing, ControllerError> {
-        let claims = &standing.place.claims;
-        // Whoever was given back their place by a person is not moved again by the machine.
-        let was_restored = self.live.restored(&claims.aud, &claims.sub).is_some();
-        if claims.lane != Lane::Standard || !judgement.is_suspect() || was_restored {
-            return Ok(standing);
-        }
-        let moved = self.suspect(visit, claims, judgement).await?;
-        Ok(moved.unwrap_or(standing))
-    }
-
-    async fn leave(
-        &self,
-        visit: &Visit<'_>,
-        room: Arc<RoomNow>,
-        _evidence: Option<Evidence>,
-    ) -> Result<Answer, Later> {
-        let pass = self.pass(visit, &room)?;
-        self.charge(match &pass {
-            Some(pass) => Budget::Pass(pass.claims.sub),
-            None => Budget::New(visit.network),
-        })?;
-        if let Some(pass) = pass {
-            self.end(&pass, EndReason::Left, visit.now);
-        }
-        Ok(self.without_cookies(Answer::empty(204, "leave"), visit, &room))
-    }
-
-    // --- answers ---
-
-    fn front_document(&self, visit: &Visit<'_>, event: &EventId) -> Answer {
-        let rooms = self.live.rooms();
-        let Some(front) = rooms.get(event).and_then(|room| room.front.as_ref()) else {
-            let problem = Problem::new(404, "no-such-event", "No such event");
-            return Answer::problem(&problem, "document").cached("public, s-maxage=1");
-        };
-        // Shared by everybody behind a cache, hence no cookie and no verdict of one visitor.
-        let answer = Answer::empty(200, "document")
-            .cached("public, max-age=0, s-maxage=1, stale-while-revalidate=5")
-            .with("etag", front.etag.clone());
-        if visit.field("if-none-match").is_some_and(|tags| tags.contains(&front.etag)) {
-            return Answer { status: 304, ..answer };
-        }
-        answer.body("application/json", front.document.clone())
-    }
-
-    fn asset(&self, visit: &Visit<'_>, name: &str) -> Answer {
-        let Some(asset) = self.pages.asset(name) else {
-            let problem = Problem::new(404, "no-such-address", "No such address");
-            return Answer::problem(&problem, "document");
-        };
-        let (body, encoding) = asset.content.for_client(visit.field("accept-encoding"));
-        let answer = Answer::empty(200, "document")
-            .cached("public, max-age=31536000, immutable")
-            .with("vary", "Accept-Encoding")
-            .with("x-content-type-options", "nosniff")
-            .body(asset.media_type, body);
-        match encoding {
-            Some(encoding) => answer.with("content-encoding", encoding),
-            None => answer,
-        }
     }
 
     fn waiting_page(
@@ -986,115 +436,13 @@ impl Desk {
         Answer::problem(&problem, Verdict::Refuse.label()).retry_after(retry_secs)
     }
 
-    async fn place_page(&self, visit: &Visit<'_>, room: &Arc<RoomNow>) -> Result<Answer, Later> {
-        let standing = self.place(visit, room)?;
-        self.charge(match &standing {
-            Some(standing) => Budget::Place(standing.place.claims.sub),
-            None => Budget::New(visit.network),
-        })?;
-        let to = visit.query("to").filter(|to| !to.is_empty()).or_else(|| self.referred(visit));
-        let to = to.as_deref().map_or("/", safe_path);
-        let place = standing.as_ref().map(|standing| &standing.place);
-        let ahead = place.map(|place| {
-            let front = room.front_at(place.claims.lane, visit.now);
-            room.position(&place.claims).saturating_sub(front + 1)
-        });
-        let is_turn = place.is_some_and(|place| self.is_turn(visit, room, place));
-        let ahead_text = match (room.phase(), ahead) {
-            (Phase::Open | Phase::Paused, Some(ahead)) if !is_turn => {
-                format!("{ahead} ahead of you")
-            }
-            _ => String::new(),
-        };
-        let (heading, text) = match (room.phase(), place.is_some(), is_turn) {
-            (Phase::SoldOut, ..) => {
-                ("Sold out", "Every seat is sold. There is nothing to wait for any more.")
-            }
-            (Phase::Closed, ..) => ("The sale is over", "There is nothing to wait for any more."),
-            (_, false, _) => (
-                "You have no place yet",
-                "Your browser did not send a place. Please allow cookies for this site and open the page again.",
-            ),
-            (_, _, true) => ("It is your turn", "Enter now. Your turn is kept for you."),
-            (Phase::Scheduled, ..) => {
-                ("The sale has not opened yet", "You have a place. Nobody has entered yet.")
-            }
-            (Phase::Paused, ..) => {
-                ("The line is paused", "The operator has paused the line. Your place is kept.")
-            }
-            (Phase::Open, ..) => {
-                ("You are in line", "Your place is kept for you, also when you close this page.")
-            }
-        };
-        let text = PlaceText {
-            title: &room.room.spec.title,
-            event: room.event().as_str(),
-            to,
-            heading,
-            text,
-            ahead: &ahead_text,
-            may_enter: is_turn || place.is_none(),
-        };
-        let answer = Answer::page(200, "status", self.pages.place(text));
-        Ok(match &standing {
-            Some(standing) => self.with_place_cookie(answer, visit, room, standing),
-            None => answer,
-        })
-    }
-
-    /// Path and query of the page that led here, if it is one of this site.
-    fn referred(&self, visit: &Visit<'_>) -> Option<String> {
-        let referer: http::Uri = visit.field("referer")?.parse().ok()?;
-        (referer.host()? == visit.host)
-            .then(|| referer.path_and_query().map(ToString::to_string))?
-    }
-
-    fn status_answer(
-        &self,
-        visit: &Visit<'_>,
-        room: &RoomNow,
-        standing: &Standing,
-        status: u16,
-        verdict: &'static str,
-    ) -> Answer {
-        let state =
-            if self.is_turn(visit, room, &standing.place) { "your_turn" } else { "waiting" };
-        let body = self.status_of(visit, room, standing, state);
-        self.with_place_cookie(Answer::json(status, verdict, &body), visit, room, standing)
-    }
-
-    fn status_of<'a>(
-        &self,
-        visit: &Visit<'_>,
-        room: &'a RoomNow,
-        standing: &'a Standing,
-        state: &'static str,
-    ) -> Status<'a> {
-        let claims = &standing.place.claims;
-        let front = room.front_at(claims.lane, visit.now);
-        let position = room.position(claims);
-        Status {
-            state,
-            event_id: room.event(),
-            title: &room.room.spec.title,
-            phase: room.phase(),
-            lane: claims.lane,
-            num: claims.num,
-            position,
-            front,
-            ahead: position.saturating_sub(front.saturating_add(1)),
-            issued_at: claims.iat.as_secs(),
-            expires_at: claims.exp.as_secs(),
-            visitor: claims.sub,
-            place: standing.place.sealed.as_str(),
-            poll_secs: self.poll_secs(room, Some(standing), visit.now),
-            front_url: front_url(room.event()),
-            claim_url: "/api/v1/queue/claim",
-        }
-    }
-
     /// When to look again: the nearer the turn, the sooner.
-    fn poll_secs(&self, room: &RoomNow, standing: Option<&Standing>, now: Timestamp) -> u32 {
+    pub(crate) fn poll_secs(
+        &self,
+        room: &RoomNow,
+        standing: Option<&Standing>,
+        now: Timestamp,
+    ) -> u32 {
         let Some(front) = &room.front else { return 5 };
         let (near, far) = (front.claims.poll.near_secs.max(1), front.claims.poll.far_secs.max(1));
         let Some(standing) = standing else { return far };
@@ -1106,32 +454,8 @@ impl Desk {
         u32::try_from(wait_secs / 10).unwrap_or(far).clamp(near, far.max(near))
     }
 
-    fn admitted_answer(&self, visit: &Visit<'_>, room: &RoomNow, pass: &Held<Pass>) -> Answer {
-        #[derive(Serialize)]
-        struct Admitted<'a> {
-            state: &'static str,
-            event_id: &'a EventId,
-            pass: &'a str,
-            until: u64,
-        }
-        let body = Admitted {
-            state: "admitted",
-            event_id: room.event(),
-            pass: pass.sealed.as_str(),
-            until: pass.claims.exp.as_secs(),
-        };
-        let cookie = self.pass_cookie(visit, room, pass);
-        Answer::json(200, "claim", &body).with("set-cookie", cookie)
-    }
-
-    fn no_room(&self, visit: &Visit<'_>) -> Result<Answer, Later> {
-        self.charge(Budget::New(visit.network))?;
-        let problem = Problem::new(404, "no-such-event", "No such event");
-        Ok(Answer::problem(&problem, "refuse"))
-    }
-
     /// The controller is silent and a new visitor needs it.
-    fn hold_on(&self, visit: &Visit<'_>, title: &str) -> Answer {
+    pub(crate) fn hold_on(&self, visit: &Visit<'_>, title: &str) -> Answer {
         let problem = Problem::new(503, "hold-on", "No place can be given at this moment");
         let page = self.pages.notice(Notice {
             title,
@@ -1169,72 +493,16 @@ impl Desk {
         Answer::refusal(&problem, wants, &page, "origin_failed").retry_after(HOLD_ON_SECS)
     }
 
-    fn pass_cookie(&self, visit: &Visit<'_>, room: &RoomNow, pass: &Held<Pass>) -> String {
-        let age_secs = pass.claims.exp.since(visit.now).as_secs();
-        cookies::set(Kind::Pass, room.event(), pass.sealed.as_str(), age_secs, visit.is_secure)
-    }
-
-    fn place_cookie(
-        &self,
-        visit: &Visit<'_>,
-        room: &RoomNow,
-        standing: &Standing,
-    ) -> Option<String> {
-        let place = standing.is_new.then_some(&standing.place)?;
-        let age_secs = place.claims.exp.since(visit.now).as_secs();
-        let text = place.sealed.as_str();
-        Some(cookies::set(Kind::Place, room.event(), text, age_secs, visit.is_secure))
-    }
-
-    fn with_place_cookie(
-        &self,
-        answer: Answer,
-        visit: &Visit<'_>,
-        room: &RoomNow,
-        standing: &Standing,
-    ) -> Answer {
-        match self.place_cookie(visit, room, standing) {
-            Some(cookie) => answer.with("set-cookie", cookie),
-            None => answer,
-        }
-    }
-
-    fn without_cookies(&self, answer: Answer, visit: &Visit<'_>, room: &RoomNow) -> Answer {
-        let clear = |kind| cookies::clear(kind, room.event(), visit.is_secure);
-        answer.with("set-cookie", clear(Kind::Place)).with("set-cookie", clear(Kind::Pass))
-    }
-
-    fn charge(&self, budget: Budget) -> Result<(), Later> {
+    pub(crate) fn charge(&self, budget: Budget) -> Result<(), Later> {
         self.limits.charge(budget).inspect_err(|_| {
             self.metrics.limited_total.with_label_values(&[budget.label()]).inc();
         })
     }
 
-    fn controller_failed(&self, call: &'static str, error: &ControllerError) {
+    pub(crate) fn controller_failed(&self, call: &'static str, error: &ControllerError) {
         self.metrics.controller_failures_total.with_label_values(&[call]).inc();
         self.outbox.failures.warn(call, error);
     }
-
-    /// What the sync task reports, at the time of the call.
-    #[must_use]
-    pub fn gaps(&self) -> Vec<admission_api::Gap> {
-        self.numbers.gaps(Instant::now())
-    }
-}
-
-fn front_url(event: &EventId) -> String {
-    format!("/api/v1/queue/{event}/front")
-}
-
-fn no_place() -> Problem {
-    Problem::new(404, "no-place", "You have no place in this line")
-        .with("join", "/api/v1/queue/join")
-}
-
-fn shut(phase: Phase) -> Answer {
-    let problem =
-        Problem::new(410, "sale-over", "Nobody enters any more").with("phase", phase.label());
-    Answer::problem(&problem, "refuse")
 }
 
 /// A body for our own addresses is short.
@@ -1245,6 +513,20 @@ pub const BODY_BYTES_MAX: usize = 8 * 1024;
 pub fn body_too_long() -> Answer {
     let problem = Problem::new(413, "body-too-large", "Body too large")
         .detail(format!("at most {BODY_BYTES_MAX} bytes"));
+    Answer::problem(&problem, "refuse")
+}
+
+/// What is answered to one that takes too long to come.
+#[must_use]
+pub fn body_too_slow() -> Answer {
+    Answer::problem(&Problem::new(408, "body-too-slow", "Body too slow"), "refuse")
+}
+
+/// What is answered to a request for something else than a path.
+#[must_use]
+pub fn no_target() -> Answer {
+    let problem = Problem::new(400, "no-target", "No such kind of target")
+        .detail("expected a path, or a URL with http:// or https://");
     Answer::problem(&problem, "refuse")
 }
 

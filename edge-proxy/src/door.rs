@@ -2,13 +2,14 @@
 //! one size, and an idle connection is closed in time.
 //!
 //! Pingora's own time-outs are per read, so a byte every few seconds would hold a connection for
-//! ever. The bytes are handed on untouched, so framing is parsed once, by Pingora.
+//! ever. The head is handed on as it came but for empty lines before it, so framing is parsed once,
+//! by Pingora.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
@@ -23,12 +24,16 @@ use crate::sync;
 
 /// First read of a connection; a usual request head fits.
 const READ_BYTES: usize = 2048;
+/// Most bytes of empty lines before a request; some old clients send one after a body.
+const EMPTY_LINES_BYTES_MAX: usize = 8;
 /// A refused client gets this long to take the refusal.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
 const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const MALFORMED: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// The door before the proxy.
 pub struct Door {
@@ -44,6 +49,7 @@ enum Head {
     Closed,
     TooLarge,
     TooSlow,
+    Malformed,
 }
 
 impl Door {
@@ -74,7 +80,15 @@ impl Door {
             return Head::Closed;
         }
         let rest = async {
+            let mut empty_bytes = 0;
             loop {
+                // An empty line is no head: what follows it would not be bounded any more.
+                let count = empty_len(head);
+                empty_bytes += count;
+                if empty_bytes > EMPTY_LINES_BYTES_MAX {
+                    return Head::Malformed;
+                }
+                head.advance(count);
                 if is_whole(head) {
                     return Head::Whole;
                 }
@@ -103,6 +117,11 @@ impl Door {
         // A client that does not even take the refusal is dropped without it.
         let _ = tokio::time::timeout(REFUSAL_TIME, written).await;
     }
+}
+
+/// How many bytes of empty lines there are at the start.
+fn empty_len(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
 }
 
 fn is_whole(head: &[u8]) -> bool {
@@ -146,6 +165,10 @@ impl ServerApp for Door {
                     self.refuse(&mut stream, "large", TOO_LARGE).await;
                     return None;
                 }
+                Head::Malformed => {
+                    self.refuse(&mut stream, "malformed", MALFORMED).await;
+                    return None;
+                }
                 Head::TooSlow => {
                     self.refuse(&mut stream, "slow", TOO_SLOW).await;
                     return None;
@@ -178,6 +201,20 @@ mod tests {
             (&b""[..],                                       None),
         ] {
             assert_eq!(head_end(bytes), end, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn an_empty_line_is_no_head() {
+        for (bytes, empty, end) in [
+            (&b"\r\n\r\nGET / HTTP/1.1\r\n"[..],       4, None),
+            (b"\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",    1, Some(27)),
+            (b"\r\n",                                  2, None),
+            (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",      0, Some(27)),
+        ] {
+            assert_eq!(empty_len(bytes), empty, "{}", bytes.escape_ascii());
+            assert_eq!(head_end(&bytes[empty..]), end, "{}", bytes.escape_ascii());
         }
     }
 }

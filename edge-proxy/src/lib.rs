@@ -1,7 +1,8 @@
 //! The edge proxy: answers everyone. Gives signed places, serves the waiting page and the front,
 //! lets in whom the controller counted, and proxies those inside to any origin.
 //!
-//! A request's way: `door` (bounds) → `proxy` (Pingora) → `desk` (deals) → `decide` (policy).
+//! A request's way: `door` (bounds) → `proxy` (Pingora) → `desk` (deals) → `decide` (policy). The
+//! desk reads `credentials`, issues `places` and answers our own addresses in `queue_api`.
 
 mod accept;
 mod admin;
@@ -10,9 +11,11 @@ mod client;
 mod config;
 mod controller;
 mod cookies;
+mod credentials;
 mod decide;
 mod desk;
 mod door;
+mod fields;
 mod geo;
 mod guard;
 mod limits;
@@ -21,7 +24,9 @@ mod metrics;
 mod numbers;
 mod outbox;
 mod pages;
+mod places;
 mod proxy;
+mod queue_api;
 mod route;
 mod score;
 mod start;

@@ -12,7 +12,7 @@ use keys::{EventId, Front, Id128, Keyring, Lane, Pass, Phase, Place, Refusal, Se
 use parking_lot::RwLock;
 use serde::Serialize;
 
-use crate::guard::{self, Match};
+use crate::guard::{Match, Readings, Rules};
 use crate::pages::{Pages, Rendered};
 
 /// A room and its newest front.
@@ -22,6 +22,8 @@ pub struct RoomNow {
     pub room: Room,
     /// The newest front, once one has been heard.
     pub front: Option<FrontNow>,
+    /// Which requests it guards.
+    pub rules: Rules,
     /// The waiting page for this room.
     pub waiting_page: Rendered,
 }
@@ -81,22 +83,21 @@ impl Rooms {
         self.by_event.values()
     }
 
-    /// The room that guards a request, or the one that lets it bypass; a guard beats a bypass.
+    /// The room that guards a request, or the one that lets it bypass; a guard beats a bypass, and
+    /// of several rooms the one whose rule fits most closely counts.
     #[must_use]
     pub fn find(&self, host: &str, path: &str) -> Option<(Match, &Arc<RoomNow>)> {
         if self.by_event.is_empty() {
             return None;
         }
-        let path = guard::normalise(path);
-        let mut bypass = None;
-        for room in self.by_event.values() {
-            match guard::matches(&room.room.spec.guard, host, &path) {
-                Match::Guarded => return Some((Match::Guarded, room)),
-                Match::Bypass => bypass = bypass.or(Some((Match::Bypass, room))),
-                Match::Open => {}
-            }
-        }
-        bypass
+        let path = Readings::of(path);
+        let fits = |found: Match| match found {
+            Match::Open => None,
+            Match::Bypass(closeness) => Some((false, closeness)),
+            Match::Guarded(closeness) => Some((true, closeness)),
+        };
+        let found = self.by_event.values().map(|room| (room.rules.matches(host, &path), room));
+        found.filter(|(found, _)| *found != Match::Open).max_by_key(|(found, _)| fits(*found))
     }
 }
 
@@ -151,11 +152,16 @@ impl Live {
         **self.heard_at.load()
     }
 
+    /// Whether an end of this pass is known, be it over its grace or not.
+    #[must_use]
+    pub fn is_ending(&self, jti: &Id128) -> bool {
+        self.revoked.read().contains_key(jti)
+    }
+
     /// Marks a pass ended here and now, before the controller's word comes round.
     pub fn revoke(&self, pass: &Pass, reason: EndReason, now: Timestamp) {
         let from = now.plus_secs(reason.grace_secs());
-        let revoked = Revoked { jti: pass.jti, from, until: pass.exp };
-        self.revoked.write().entry(pass.jti).or_insert(revoked);
+        note(&mut self.revoked.write(), Revoked { jti: pass.jti, from, until: pass.exp });
     }
 
     /// Takes over what the controller said. A front that does not verify, or is older than the one
@@ -187,12 +193,15 @@ impl Live {
                 Some(known) => known.waiting_page.clone(),
                 None => pages.waiting(&room.spec),
             };
-            (event, Arc::new(RoomNow { room, front, waiting_page }))
+            let rules = Rules::from(&room.spec.guard);
+            (event, Arc::new(RoomNow { room, front, rules, waiting_page }))
         });
         self.rooms.store(Arc::new(Rooms { by_event: rooms.collect() }));
         let mut revoked = self.revoked.write();
         revoked.retain(|_, revoked| revoked.until > now);
-        revoked.extend(reply.revoked.into_iter().map(|revoked| (revoked.jti, revoked)));
+        for heard in reply.revoked {
+            note(&mut revoked, heard);
+        }
         drop(revoked);
         self.revoked_upto.store(reply.revoked_upto, Ordering::Relaxed);
         let restored = reply.restored.into_iter().map(|r| ((r.event.clone(), r.sub), r));
@@ -200,6 +209,13 @@ impl Live {
         self.heard_at.store(Arc::new(Some(now)));
         refusals
     }
+}
+
+/// Of two ends of one pass the earlier counts, and it is remembered for as long as either asks.
+fn note(revoked: &mut HashMap<Id128, Revoked>, heard: Revoked) {
+    let known = revoked.entry(heard.jti).or_insert_with(|| heard.clone());
+    known.from = known.from.min(heard.from);
+    known.until = known.until.max(heard.until);
 }
 
 /// The newer of what we have and what was heard: by line, then leader's epoch, then sequence.
@@ -220,4 +236,72 @@ fn newer(
         serde_json::to_vec(&FrontDocument { front: &heard, signed: sealed.as_str() }).ok()?;
     let etag = format!("\"{}-{}-{}\"", heard.line, heard.epoch, heard.seq);
     Some(FrontNow { claims: Arc::new(heard), document: document.into(), etag })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn room(event: &str, hosts: &[&str], paths: &[&str], bypass: &[&str]) -> Room {
+        let guard = json!({ "hosts": hosts, "paths": paths, "bypass": bypass });
+        let spec = json!({ "event": event, "title": event, "guard": guard });
+        let spec = serde_json::from_value(spec).unwrap();
+        Room { spec, line: 1, pass_generation: 1, version: 1 }
+    }
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn of_overlapping_rooms_the_closest_one_guards() {
+        let rooms = [
+            room("all",    &[],               &["/"],              &["/static"]),
+            room("events", &[],               &["/events"],        &[]),
+            room("final",  &[],               &["/events/final"],  &["/events/final/help"]),
+            room("vip",    &["vip.example"],  &["/"],              &[]),
+        ];
+        let live = Live::default();
+        let reply = SyncReply {
+            rooms: rooms.into(),
+            fronts: vec![],
+            revoked: vec![],
+            revoked_upto: 0,
+            restored: vec![],
+        };
+        live.hear(reply, &Keyring::default(), &Pages::new(), Timestamp::default());
+        let check = |host: &str, path: &str, expected: (&str, bool)| {
+            let rooms = live.rooms();
+            let (found, room) = rooms.find(host, path).unwrap();
+            let is_guarded = matches!(found, Match::Guarded(_));
+            assert_eq!((room.event().as_str(), is_guarded), expected, "{host}{path}");
+        };
+        //    host            path                   room       guarded
+        check("shop.example", "/",                   ("all",    true));
+        check("shop.example", "/static/x",           ("all",    false));
+        check("shop.example", "/events/cup",         ("events", true));
+        check("shop.example", "/events/final/seats", ("final",  true));
+        check("shop.example", "/events/final/help",  ("events", true)); // a guard beats a bypass
+        check("vip.example",  "/events/final/seats", ("vip",    true));
+    }
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn the_earlier_end_of_a_pass_counts() {
+        let jti = Id128::random();
+        let revoked = |from, until| Revoked {
+            jti,
+            from: Timestamp::from_secs(from),
+            until: Timestamp::from_secs(until),
+        };
+        //   first              then               known
+        for (first, then, known) in [
+            (revoked(160, 900), revoked(100, 500), revoked(100, 900)),
+            (revoked(100, 500), revoked(160, 900), revoked(100, 900)),
+        ] {
+            let mut all = HashMap::new();
+            note(&mut all, first);
+            note(&mut all, then);
+            assert_eq!(all.get(&jti), Some(&known));
+        }
+    }
 }

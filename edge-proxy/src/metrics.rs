@@ -30,7 +30,7 @@ pub struct Metrics {
     pub heads_refused_total: IntCounterVec,
     /// Places shown by another browser than they were issued to.
     pub shared_places_total: IntCounter,
-    /// Suspicions that were dropped because the controller was silent for too long.
+    /// Reports that were dropped: the controller was silent for too long, or refused them.
     pub dropped_reports_total: IntCounter,
 }
 
@@ -87,7 +87,7 @@ impl Metrics {
             )?,
             heads_refused_total: counters(
                 "edge_heads_refused_total",
-                "Connections closed before a request was read, by why: slow or large heads.",
+                "Connections closed before a request was read, by why: slow, large or malformed heads.",
                 "why",
             )?,
             origin_errors_total: counter(
@@ -100,7 +100,7 @@ impl Metrics {
             )?,
             dropped_reports_total: counter(
                 "edge_dropped_reports_total",
-                "Reports to the controller dropped because it was silent for too long.",
+                "Reports to the controller dropped because it was silent for too long, or refused them.",
             )?,
             origin_in_flight,
             origin_seconds,

@@ -2,8 +2,12 @@
 //!
 //! A block is as large as what the last quarter of a second used, and is given back soon: two
 //! joins at different edges that are further apart than a block's life are never swapped.
+//!
+//! A silent controller is asked by one join a second; the others are told at once, for a queue of
+//! time-outs would keep growing long after the controller is back.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +18,10 @@ use keys::{EventId, Lane};
 const BLOCK_TIME: Duration = Duration::from_millis(250);
 /// Most numbers asked for at once.
 const BLOCK_MAX: u64 = 10_000;
+/// After a lease failed, nobody asks again for this long.
+const FAILED_TIME: Duration = Duration::from_secs(1);
+/// A join waits at most this long for another one's lease, a little longer than a call may take.
+const TURN_TIME_MAX: Duration = Duration::from_millis(2500);
 /// Weight of the newest second in the join rate.
 const RATE_WEIGHT: f64 = 0.5;
 
@@ -42,6 +50,15 @@ pub struct Numbers {
     pools: Mutex<HashMap<(EventId, Lane), Arc<Shelf>>>,
 }
 
+/// Why there is no number.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoNumber<E> {
+    /// The controller was asked and said this.
+    Lease(E),
+    /// It was asked by another join just now, in vain.
+    Lately,
+}
+
 /// A pool and the turnstile before its refill: of many joins that find it empty, one asks the
 /// controller and the others wait for the answer.
 #[derive(Debug)]
@@ -50,6 +67,25 @@ struct Shelf {
     lane: Lane,
     pool: Mutex<Pool>,
     refill: tokio::sync::Mutex<()>,
+    failed_at: Mutex<Option<Instant>>,
+    /// Joins at the turnstile.
+    waiting: AtomicU64,
+}
+
+/// Counts a join at the turnstile, also when its visitor goes away.
+struct Waiter<'a>(&'a AtomicU64);
+
+impl<'a> Waiter<'a> {
+    fn new(waiting: &'a AtomicU64) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,14 +99,14 @@ impl Numbers {
     /// `lease` asks the controller for so many numbers; it is called only when none are at hand.
     ///
     /// # Errors
-    /// What `lease` said.
+    /// What `lease` said, to us or to somebody before us.
     pub async fn take<E, F>(
         &self,
         event: &EventId,
         lane: Lane,
         line: u64,
         lease: impl Fn(u64) -> F,
-    ) -> Result<(u64, u64), E>
+    ) -> Result<(u64, u64), NoNumber<E>>
     where
         F: Future<Output = Result<Lease, E>>,
     {
@@ -78,12 +114,44 @@ impl Numbers {
         if let Some(number) = shelf.take(line, Instant::now()) {
             return Ok(number);
         }
-        let _turn = shelf.refill.lock().await;
-        if let Some(number) = shelf.take(line, Instant::now()) {
+        let asked_at = Instant::now();
+        if shelf.has_failed(asked_at, asked_at) {
+            return Err(NoNumber::Lately);
+        }
+        let _waiter = Waiter::new(&shelf.waiting);
+        let Ok(_turn) = tokio::time::timeout(TURN_TIME_MAX, shelf.refill.lock()).await else {
+            return Err(NoNumber::Lately);
+        };
+        let now = Instant::now();
+        if let Some(number) = shelf.take(line, now) {
             return Ok(number);
         }
-        let lease = lease(shelf.want()).await?;
-        Ok(shelf.put_and_take(&lease, Instant::now()))
+        if shelf.has_failed(asked_at, now) {
+            return Err(NoNumber::Lately);
+        }
+        match lease(shelf.want()).await {
+            Ok(lease) => {
+                *lock(&shelf.failed_at) = None;
+                Ok(shelf.put_and_take(&lease, Instant::now()))
+            }
+            Err(error) => {
+                *lock(&shelf.failed_at) = Some(Instant::now());
+                Err(NoNumber::Lease(error))
+            }
+        }
+    }
+
+    /// Gives back one number that nobody got.
+    pub fn give_back(&self, event: &EventId, lane: Lane, line: u64, number: u64) {
+        let gap = Gap { event: event.clone(), line, lane, first: number, count: 1 };
+        self.keep_gaps(vec![gap]);
+    }
+
+    /// Everything that is left, as gaps: for the last report of an edge that stops.
+    #[must_use]
+    pub fn all_gaps(&self) -> Vec<Gap> {
+        let far = Duration::from_secs(365 * 24 * 3600);
+        self.gaps(Instant::now() + far)
     }
 
     /// Blocks that ran out of time, as gaps to be given back. Called regularly.
@@ -116,6 +184,8 @@ impl Numbers {
                 lane,
                 pool: Mutex::default(),
                 refill: tokio::sync::Mutex::default(),
+                failed_at: Mutex::default(),
+                waiting: AtomicU64::new(0),
             })
         }))
     }
@@ -132,6 +202,11 @@ impl Shelf {
         Some(number)
     }
 
+    /// Whether a lease failed after a join came, or just before.
+    fn has_failed(&self, asked_at: Instant, now: Instant) -> bool {
+        lock(&self.failed_at).is_some_and(|at| at >= asked_at || now < at + FAILED_TIME)
+    }
+
     fn put_and_take(&self, lease: &Lease, now: Instant) -> (u64, u64) {
         let mut pool = lock(&self.pool);
         pool.blocks.push_back(Block {
@@ -144,13 +219,13 @@ impl Shelf {
         (lease.first, lease.line)
     }
 
-    /// How many to ask for: what [`BLOCK_TIME`] used lately.
+    /// How many to ask for: what [`BLOCK_TIME`] used lately, and one for each who waits.
     fn want(&self) -> u64 {
         let mut pool = lock(&self.pool);
         pool.measure(Instant::now());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped
         let count = (pool.rate * BLOCK_TIME.as_secs_f64()).clamp(1.0, 10_000.0) as u64;
-        count.clamp(1, BLOCK_MAX)
+        count.max(self.waiting.load(Ordering::Relaxed)).clamp(1, BLOCK_MAX)
     }
 
     /// Drops what is used up; what is too old or of another line becomes a gap.
@@ -196,10 +271,8 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use super::*;
+    use std::convert::Infallible;
 
     fn event() -> EventId {
         "final".parse().unwrap()
@@ -248,5 +321,69 @@ mod tests {
         let new = |_| async { Ok::<_, Infallible>(Lease { line: 2, ..lease(1, 10, 60_000) }) };
         assert_eq!(numbers.take(&event(), Lane::Standard, 1, old).await, Ok((1, 1)));
         assert_eq!(numbers.take(&event(), Lane::Standard, 2, new).await, Ok((1, 2)));
+    }
+
+    #[tokio::test]
+    async fn a_silent_controller_is_not_asked_once_for_each_who_waits() {
+        let numbers = Arc::new(Numbers::default());
+        let asked = Arc::new(AtomicU64::new(0));
+        let mut joins = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let (numbers, asked) = (numbers.clone(), asked.clone());
+            joins.spawn(async move {
+                let ask = |_| async {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    Err::<Lease, _>("silent")
+                };
+                numbers.take(&event(), Lane::Standard, 1, ask).await.unwrap_err()
+            });
+        }
+        let told = joins.join_all().await;
+        assert_eq!(told.iter().filter(|why| **why == NoNumber::Lately).count(), 99);
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        let at_once = |_| async { Ok::<_, &str>(lease(1, 1, 0)) };
+        let next = numbers.take(&event(), Lane::Standard, 1, at_once).await;
+        assert_eq!(next, Err(NoNumber::Lately), "within a second of the failure");
+    }
+
+    #[tokio::test]
+    async fn one_lease_is_for_all_who_wait() {
+        let numbers = Arc::new(Numbers::default());
+        let wants = Arc::new(Mutex::new(Vec::new()));
+        let mut joins = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (numbers, wants) = (numbers.clone(), wants.clone());
+            joins.spawn(async move {
+                let ask = |want| {
+                    let first = 1 + lock(&wants).iter().sum::<u64>();
+                    lock(&wants).push(want);
+                    async move {
+                        // All of the others come while the first one asks.
+                        for _ in 0..100 {
+                            tokio::task::yield_now().await;
+                        }
+                        Ok::<_, Infallible>(lease(first, want, 60_000))
+                    }
+                };
+                numbers.take(&event(), Lane::Standard, 1, ask).await.unwrap().0
+            });
+        }
+        let mut handed_out = joins.join_all().await;
+        handed_out.sort_unstable();
+        assert_eq!(handed_out, (1..=20).collect::<Vec<u64>>());
+        assert_eq!(*lock(&wants), [1, 19]);
+    }
+
+    #[tokio::test]
+    async fn an_edge_that_stops_gives_back_everything() {
+        let numbers = Numbers::default();
+        let ask = |_| async { Ok::<_, Infallible>(lease(1, 10, 60_000)) };
+        assert_eq!(numbers.take(&event(), Lane::Standard, 1, ask).await, Ok((1, 1)));
+        numbers.give_back(&event(), Lane::Standard, 1, 1);
+        assert_eq!(numbers.gaps(Instant::now()).len(), 1);
+        let gap =
+            |first, count| Gap { event: event(), line: 1, lane: Lane::Standard, first, count };
+        assert_eq!(numbers.all_gaps(), [gap(2, 9)]);
     }
 }

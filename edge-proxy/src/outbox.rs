@@ -24,6 +24,8 @@ pub struct Outbox {
     reports: Mutex<Reports>,
     /// Failures of the controller, logged without flooding.
     pub failures: Failures,
+    /// Trouble with keys, logged without flooding.
+    pub key_trouble: Failures,
 }
 
 #[derive(Debug, Default)]
@@ -97,10 +99,12 @@ impl Outbox {
         reports.errors_total += 1;
     }
 
-    /// Takes the ends of passes out.
+    /// Takes some ends of passes out, the oldest ones.
     #[must_use]
-    pub fn drain_ends(&self) -> Vec<EndRequest> {
-        std::mem::take(&mut self.lock().ends)
+    pub fn drain_ends(&self, count_max: usize) -> Vec<EndRequest> {
+        let ends = &mut self.lock().ends;
+        let count = ends.len().min(count_max);
+        ends.drain(..count).collect()
     }
 
     /// Takes the rest out.
@@ -148,18 +152,32 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Logs, or counts.
+    /// Logs that the controller gives no answer, or counts.
     pub fn warn(&self, call: &str, error: &ControllerError) {
+        if let Some(left_out) = self.turn() {
+            let cause =
+                std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(call, %error, cause, left_out, "controller gives no answer");
+        }
+    }
+
+    /// Logs that keys do not do what they are for, or counts.
+    pub fn keys(&self, what: &str, error: &dyn std::error::Error) {
+        if let Some(left_out) = self.turn() {
+            tracing::error!(%error, left_out, "{what}: are the right keys here, and trusted?");
+        }
+    }
+
+    /// If it is time to log again: how many were left out.
+    fn turn(&self) -> Option<u64> {
         let now = Timestamp::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if now < last.0.plus_secs(WARN_SECS) {
             last.1 += 1;
-            return;
+            return None;
         }
         let left_out = last.1;
         *last = (now, 0);
-        drop(last);
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(call, %error, cause, left_out, "controller gives no answer");
+        Some(left_out)
     }
 }

@@ -102,6 +102,12 @@ impl Pages {
         Self { assets, version }
     }
 
+    /// Whether a file asked for as `version` is the one we have: such an address never changes.
+    #[must_use]
+    pub fn is_version(&self, version: &str) -> bool {
+        self.version == version
+    }
+
     /// A file by name.
     #[must_use]
     pub fn asset(&self, name: &str) -> Option<&Asset> {

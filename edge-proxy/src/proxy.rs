@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use admission_api::{EndReason, headers};
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderValue;
 use keys::Timestamp;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorType, OrErr as _, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
@@ -18,12 +19,15 @@ use crate::answer::Answer;
 use crate::client::Cidr;
 use crate::cookies::{self, Kind};
 use crate::desk::{self, BODY_BYTES_MAX, Desk, Forward, Outcome};
-use crate::visit::Visit;
+use crate::fields;
+use crate::visit::{Visit, is_plain_target};
 
 /// A client that takes longer than this to accept one write is dropped.
 const CLIENT_WRITE_MAX: Duration = Duration::from_secs(30);
 /// A client that sends nothing for this long within a body is dropped.
 const CLIENT_READ_MAX: Duration = Duration::from_secs(30);
+/// A body for our own addresses is here by then: it is short.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The shell around the desk.
 pub struct Proxy {
@@ -45,6 +49,7 @@ pub struct Context {
     asked_at: Option<Instant>,
     is_answered: bool,
     is_secure: bool,
+    is_from_proxy: bool,
     client: String,
     wants: Option<Wants>,
 }
@@ -69,6 +74,12 @@ impl Proxy {
         Ok(())
     }
 
+    /// Writes an answer without waiting for what else the client sends.
+    async fn write_last(&self, session: &mut Session, answer: Answer) -> Result<()> {
+        session.set_keepalive(None);
+        self.write(session, answer).await
+    }
+
     /// The whole body of a request to our own addresses; `None` if it is too long.
     async fn read_body(session: &mut Session) -> Result<Option<Vec<u8>>> {
         let mut body = Vec::new();
@@ -91,13 +102,21 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        session.set_keepalive(Some(self.idle_secs));
+        // Off means that the client, or the request's framing, wants this connection closed.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(self.idle_secs));
+        }
         session.as_downstream_mut().set_read_timeout(Some(CLIENT_READ_MAX));
         session.as_downstream_mut().set_write_timeout(Some(CLIENT_WRITE_MAX));
         let now = Timestamp::now();
         let peer = session.client_addr().and_then(|addr| addr.as_inet()).map(|addr| addr.ip());
         let peer = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let asked = session.req_header();
+        if !is_plain_target(asked.method.as_str(), asked.raw_path()) {
+            self.write_last(session, desk::no_target()).await?;
+            return Ok(true);
+        }
         // A copy of the head, because the body is read while it is in use.
         let head = session.req_header().as_owned_parts();
         let Ok(visit) = Visit::read(&head, peer, is_tls, &self.trusted, now) else {
@@ -106,12 +125,22 @@ impl ProxyHttp for Proxy {
         };
         ctx.wants = Some(visit.wants());
         ctx.is_secure = visit.is_secure;
+        ctx.is_from_proxy = visit.is_from_proxy;
         ctx.client = visit.addr.to_string();
         let body = if self.desk.reads_body(&visit) {
-            match Self::read_body(session).await? {
-                Some(body) => body,
-                None => {
-                    self.write(session, desk::body_too_long()).await?;
+            if let Err(answer) = self.desk.charge_body(&visit) {
+                self.write_last(session, answer).await?;
+                return Ok(true);
+            }
+            match tokio::time::timeout(BODY_TIME_MAX, Self::read_body(session)).await {
+                Ok(Ok(Some(body))) => body,
+                Ok(Ok(None)) => {
+                    self.write_last(session, desk::body_too_long()).await?;
+                    return Ok(true);
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {
+                    self.write_last(session, desk::body_too_slow()).await?;
                     return Ok(true);
                 }
             }
@@ -127,7 +156,7 @@ impl ProxyHttp for Proxy {
                 let length = visit.field("content-length").and_then(|text| text.parse().ok());
                 if length.is_some_and(|length: u64| length > forward.body_bytes_max) {
                     let answer = self.desk.origin_failed(visit.wants(), visit.host, 413);
-                    self.write(session, answer).await?;
+                    self.write_last(session, answer).await?;
                     return Ok(true);
                 }
                 ctx.forward = Some(forward);
@@ -139,18 +168,24 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         if ctx.asked_at.is_none() {
             self.desk.metrics.origin_in_flight.inc();
+            ctx.asked_at = Some(Instant::now());
         }
-        ctx.asked_at = Some(Instant::now());
+        // Asked again over another connection, it gets the body from the beginning.
+        ctx.body_bytes = 0;
         Ok(Box::new(self.origin.clone()))
     }
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         ctx: &mut Context,
     ) -> Result<()> {
+        // After 101 this is no body any more, and has no end.
+        if session.was_upgraded() {
+            return Ok(());
+        }
         ctx.body_bytes += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
         let bytes_max = ctx.forward.as_ref().map_or(0, |forward| forward.body_bytes_max);
         if ctx.body_bytes > bytes_max {
@@ -165,24 +200,32 @@ impl ProxyHttp for Proxy {
         upstream: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let ours: Vec<String> = upstream
+        // The origin is asked for what was judged, also if a whole URL came.
+        if !upstream.raw_path().starts_with(b"/") && upstream.raw_path() != b"*" {
+            let target = upstream.uri.path_and_query().map_or("/", |target| target.as_str());
+            let target = target.to_owned();
+            upstream.set_raw_path(target.as_bytes())?;
+        }
+        let dropped: Vec<String> = upstream
             .headers
             .keys()
             .map(|name| name.as_str().to_owned())
-            .filter(|name| name.starts_with(headers::PREFIX))
+            .filter(|name| !fields::goes_on(name, ctx.is_from_proxy))
             .collect();
-        for name in ours {
+        for name in dropped {
             upstream.remove_header(name.as_str());
         }
-        let kept: Vec<String> = upstream
+        let kept: Vec<Vec<u8>> = upstream
             .headers
             .get_all("cookie")
             .iter()
-            .filter_map(|field| field.to_str().ok().and_then(cookies::without_ours))
+            .filter_map(|field| cookies::without_ours(field.as_bytes()))
             .collect();
         upstream.remove_header("cookie");
         if !kept.is_empty() {
-            upstream.insert_header("cookie", kept.join("; "))?;
+            let kept = HeaderValue::from_bytes(&kept.join(&b"; "[..]))
+                .or_err(ErrorType::InvalidHTTPHeader, "cookie")?;
+            upstream.insert_header("cookie", kept)?;
         }
         upstream.insert_header("x-forwarded-for", &ctx.client)?;
         upstream
@@ -201,10 +244,18 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        let command = response.remove_header(headers::COMMAND);
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            // From here on both sides may be silent for as long as they like.
+            session.as_downstream_mut().set_read_timeout(None);
+        } else if response.status.is_informational() {
+            // The answer itself is still to come.
+            return Ok(());
+        }
         if let Some(asked_at) = ctx.asked_at {
             let elapsed = asked_at.elapsed();
             self.desk.metrics.origin_seconds.observe(elapsed.as_secs_f64());
@@ -216,16 +267,18 @@ impl ProxyHttp for Proxy {
                 self.desk.outbox.origin_answered(elapsed.as_secs_f64() * 1000.0);
             }
         }
-        let command = response.remove_header(headers::COMMAND);
         let Some(forward) = &ctx.forward else { return Ok(()) };
         response.insert_header(headers::VERDICT, forward.verdict)?;
         let Some((room, pass)) = forward.room.as_ref().zip(forward.pass.as_ref()) else {
             return Ok(());
         };
         // What somebody inside sees is not for a shared cache: those in line would get it.
-        let cache = response.headers.get("cache-control").and_then(|value| value.to_str().ok());
-        let private = only_private(cache);
+        let cache = response.headers.get_all("cache-control").iter();
+        let private = fields::only_private(cache.map(|value| value.to_str().unwrap_or("no-store")));
         response.insert_header("cache-control", private)?;
+        for name in fields::TARGETED {
+            response.remove_header(name);
+        }
         let reason = match command.as_ref().and_then(|value| value.to_str().ok()) {
             Some(headers::COMMAND_REVOKE) => Some(EndReason::Revoked),
             Some(headers::COMMAND_FINISH) => Some(EndReason::Finished),
@@ -266,9 +319,8 @@ impl ProxyHttp for Proxy {
             let host = host.unwrap_or_default().to_owned();
             let wants = ctx.wants.unwrap_or(Wants::Data);
             let answer = self.desk.origin_failed(wants, &host, status);
-            session.set_keepalive(None);
             // If even this cannot be written, the client is gone.
-            let _ = self.write(session, answer).await;
+            let _ = self.write_last(session, answer).await;
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
@@ -288,42 +340,6 @@ impl ProxyHttp for Proxy {
         if is_upstream && !ctx.is_answered {
             self.desk.metrics.origin_errors_total.inc();
             self.desk.outbox.origin_failed();
-        }
-    }
-}
-
-/// The origin's `Cache-Control`, so that only the visitor's own browser keeps the answer.
-fn only_private(cache_control: Option<&str>) -> String {
-    let Some(given) = cache_control else { return "private, no-cache".to_owned() };
-    let directives: Vec<&str> = given.split(',').map(str::trim).filter(|d| !d.is_empty()).collect();
-    let named = |name: &str| directives.iter().any(|d| d.eq_ignore_ascii_case(name));
-    if named("no-store") || named("private") {
-        return given.to_owned();
-    }
-    let shared = ["public", "s-maxage", "proxy-revalidate", "stale-while-revalidate"];
-    let kept = directives.iter().copied().filter(|directive| {
-        let name = directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
-        !shared.contains(&name.as_str())
-    });
-    std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[rustfmt::skip] // reads in columns
-    fn a_shared_cache_keeps_nothing_of_those_inside() {
-        for (given, expected) in [
-            (None,                                          "private, no-cache"),
-            (Some("no-store"),                              "no-store"),
-            (Some("private, max-age=5"),                    "private, max-age=5"),
-            (Some("public, max-age=60, s-maxage=600"),      "private, max-age=60"),
-            (Some("max-age=31536000, immutable"),           "private, max-age=31536000, immutable"),
-            (Some(""),                                      "private"),
-        ] {
-            assert_eq!(only_private(given), expected, "{given:?}");
         }
     }
 }

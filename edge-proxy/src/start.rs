@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keys::{KeyFileError, Keyring, Owner, Role};
+use pingora_core::apps::HttpServerOptions;
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::listeners::{ListenerConfig, Listeners};
 use pingora_core::protocols::l4::stream::L4BufferSettings;
@@ -15,6 +16,7 @@ use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::http_proxy;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::config::EdgeConfig;
@@ -29,6 +31,9 @@ use crate::{admin, sync};
 
 /// How long requests under way get to finish when the edge stops.
 const DRAIN_TIME_MAX: Duration = Duration::from_millis(1200);
+/// The last report may take this long, any report under way included: an edge stops within two
+/// seconds even when the controller is gone.
+const FAREWELL_TIME_MAX: Duration = Duration::from_millis(500);
 /// How often it is looked whether they have.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Header and body of a usual answer go out in one write.
@@ -109,7 +114,15 @@ pub fn start(config: EdgeConfig, parts: EdgeParts) -> Result<Edge, StartError> {
     }
     let binding_key = match &config.binding_secret {
         Some(secret) => secret.expose().as_bytes().to_vec(),
-        None => keys::Id128::random().as_bytes().to_vec(),
+        // It holds this edge's secrets, and is still the same after a restart.
+        None => {
+            let file = std::fs::read(&config.keyring).map_err(listen("keyring"))?;
+            Sha256::new()
+                .chain_update("binding key of an edge")
+                .chain_update(file)
+                .finalize()
+                .to_vec()
+        }
     };
     let desk = Arc::new(Desk::new(DeskParts {
         name: config.name.clone(),
@@ -172,7 +185,11 @@ fn service(config: &EdgeConfig, desk: &Arc<Desk>, tls: Option<TlsSettings>) -> S
         idle_secs: config.limits.idle_secs_max,
     };
     let conf = Arc::new(ServerConf { threads: config.threads, ..ServerConf::default() });
-    let door = Door::new(http_proxy(&conf, proxy), Arc::clone(desk), &config.limits);
+    let mut proxy = http_proxy(&conf, proxy);
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(Duration::from_secs(config.limits.idle_secs_max));
+    proxy.server_options = Some(options);
+    let door = Door::new(proxy, Arc::clone(desk), &config.limits);
     let mut listeners = Listeners::new();
     let buffers = L4BufferSettings::new(WRITE_BUFFER_BYTES, WRITE_BUFFER_BYTES);
     let mut listener = ListenerConfig::tcp(LISTENER).l4_buffer(buffers);
@@ -185,7 +202,8 @@ fn service(config: &EdgeConfig, desk: &Arc<Desk>, tls: Option<TlsSettings>) -> S
 
 async fn run(config: EdgeConfig, desk: Arc<Desk>, mut service: Service<Door>, parts: EdgeParts) {
     let EdgeParts { listener, admin_listener, shutdown } = parts;
-    let syncing = tokio::spawn(sync::run(Arc::clone(&desk), config.keyring, shutdown.clone()));
+    let (drained_tx, drained_rx) = watch::channel(false);
+    let syncing = tokio::spawn(sync::run(Arc::clone(&desk), config.keyring, drained_rx));
     match tokio::net::TcpListener::from_std(admin_listener) {
         Ok(admin_listener) => {
             let mut shutdown = shutdown.clone();
@@ -207,5 +225,7 @@ async fn run(config: EdgeConfig, desk: Arc<Desk>, mut service: Service<Door>, pa
         }
     };
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, drained).await;
-    let _ = syncing.await;
+    // Only now is it known what was handed out, and which passes ended.
+    drained_tx.send_replace(true);
+    let _ = tokio::time::timeout(FAREWELL_TIME_MAX, syncing).await;
 }

@@ -1,10 +1,11 @@
-//! Reports to the controller once a second, and takes over what is new.
+//! Reports to the controller once a second, and takes over what is new; sends ends of passes on a
+//! way of their own, so that neither waits for the other.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use admission_api::{OriginSeen, Sync};
+use admission_api::{EndRequest, Gap, OriginSeen, Sync};
 use keys::{Id128, Keyring, Timestamp};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -17,11 +18,14 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 const FIRST_SYNC_EVERY: Duration = Duration::from_millis(100);
 /// How often key files are looked at, and idle budgets forgotten, in syncs.
 const HOUSEKEEPING_EVERY: u64 = 5;
-/// The last report may take this long; an edge stops in seconds even when the controller is gone.
-const FAREWELL_TIME_MAX: Duration = Duration::from_millis(500);
+/// How often ends of passes are sent: a seat inside is free when the controller knows.
+const ENDS_EVERY: Duration = Duration::from_millis(500);
+/// Ends of passes under way at once.
+const ENDS_AT_ONCE: usize = 16;
 
-/// Runs until `shutdown`.
-pub async fn run(desk: Arc<Desk>, keyring_path: PathBuf, mut shutdown: watch::Receiver<bool>) {
+/// Runs until `is_drained`: until the last request is dealt with, not until no more are accepted.
+pub async fn run(desk: Arc<Desk>, keyring_path: PathBuf, mut is_drained: watch::Receiver<bool>) {
+    let ends = tokio::spawn(run_ends(Arc::clone(&desk), is_drained.clone()));
     let session = Id128::random();
     let mut seq = 0;
     let mut last = Instant::now();
@@ -32,8 +36,7 @@ pub async fn run(desk: Arc<Desk>, keyring_path: PathBuf, mut shutdown: watch::Re
         pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pause.reset();
         seq += 1;
-        sync(&desk, session, seq, &mut last).await;
-        send_ends(&desk).await;
+        sync(&desk, session, seq, desk.numbers.gaps(Instant::now()), &mut last).await;
         if seq % HOUSEKEEPING_EVERY == 0 {
             let changed = modified(&keyring_path);
             if changed != keys_changed {
@@ -45,15 +48,27 @@ pub async fn run(desk: Arc<Desk>, keyring_path: PathBuf, mut shutdown: watch::Re
         }
         let is_stopping = tokio::select! {
             _ = pause.tick() => false,
-            () = stopping(&mut shutdown) => true,
+            () = stopping(&mut is_drained) => true,
         };
         if is_stopping {
             // What was not handed out is given back, so that the front does not wait for it.
-            let farewell = async {
-                sync(&desk, session, seq + 1, &mut last).await;
-                send_ends(&desk).await;
-            };
-            let _ = tokio::time::timeout(FAREWELL_TIME_MAX, farewell).await;
+            sync(&desk, session, seq + 1, desk.numbers.all_gaps(), &mut last).await;
+            // It ends after its own last round, or with this runtime.
+            let _ = ends.await;
+            return;
+        }
+    }
+}
+
+/// Sends ends of passes, and what is left of them when the edge stops.
+async fn run_ends(desk: Arc<Desk>, mut is_drained: watch::Receiver<bool>) {
+    loop {
+        let is_stopping = tokio::select! {
+            () = tokio::time::sleep(ENDS_EVERY) => false,
+            () = stopping(&mut is_drained) => true,
+        };
+        send_ends(&desk).await;
+        if is_stopping {
             return;
         }
     }
@@ -64,8 +79,7 @@ pub async fn stopping(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|is_stopping| *is_stopping).await;
 }
 
-async fn sync(desk: &Desk, session: Id128, seq: u64, last: &mut Instant) {
-    let gaps = desk.gaps();
+async fn sync(desk: &Desk, session: Id128, seq: u64, gaps: Vec<Gap>, last: &mut Instant) {
     let drained = desk.outbox.drain();
     let window = last.elapsed();
     *last = Instant::now();
@@ -90,7 +104,7 @@ async fn sync(desk: &Desk, session: Id128, seq: u64, last: &mut Instant) {
             let refusals = desk.live.hear(reply, &keyring, &desk.pages, Timestamp::now());
             for refusal in refusals {
                 desk.metrics.refusals_total.with_label_values(&[refusal.label()]).inc();
-                tracing::error!(%refusal, "a front does not verify: is the controller's key trusted here?");
+                desk.outbox.key_trouble.keys("a front does not verify", &refusal);
             }
         }
         Err(error) => {
@@ -102,19 +116,36 @@ async fn sync(desk: &Desk, session: Id128, seq: u64, last: &mut Instant) {
     }
 }
 
-async fn send_ends(desk: &Desk) {
-    let mut ends = desk.outbox.drain_ends().into_iter();
-    for end in ends.by_ref() {
-        if let Err(error) = desk.controller.end(&end).await {
-            desk.metrics.controller_failures_total.with_label_values(&["end"]).inc();
-            desk.outbox.failures.warn("end", &error);
-            desk.outbox.end(end, &desk.metrics);
-            break;
+/// Sends ends until none is left, or the controller gives no answer: those are kept.
+async fn send_ends(desk: &Arc<Desk>) {
+    loop {
+        let batch = desk.outbox.drain_ends(ENDS_AT_ONCE);
+        if batch.is_empty() {
+            return;
+        }
+        let mut sending = tokio::task::JoinSet::new();
+        for end in batch {
+            let desk = Arc::clone(desk);
+            sending.spawn(async move { send_end(&desk, end).await });
+        }
+        if sending.join_all().await.contains(&false) {
+            return;
         }
     }
-    for end in ends {
-        desk.outbox.end(end, &desk.metrics);
+}
+
+/// Whether the controller has it, or never will.
+async fn send_end(desk: &Desk, end: EndRequest) -> bool {
+    let Err(error) = desk.controller.end(&end).await else { return true };
+    desk.metrics.controller_failures_total.with_label_values(&["end"]).inc();
+    desk.outbox.failures.warn("end", &error);
+    if error.is_final() {
+        // One that is refused must not stand in the way of all others; the pass ends by its time.
+        desk.metrics.dropped_reports_total.inc();
+        return true;
     }
+    desk.outbox.end(end, &desk.metrics);
+    false
 }
 
 fn reload_keys(desk: &Desk, path: &std::path::Path) {

@@ -26,7 +26,9 @@ pub struct Visit<'a> {
     pub network: Network,
     /// Whether the client speaks TLS, to us or to a trusted proxy.
     pub is_secure: bool,
-    /// Host name without port.
+    /// Whether it comes through a proxy that we believe.
+    pub is_from_proxy: bool,
+    /// Host name without port and last dot.
     pub host: &'a str,
     /// When it came.
     pub now: Timestamp,
@@ -72,6 +74,7 @@ impl<'a> Visit<'a> {
             addr,
             network: Network::of(addr),
             is_secure: is_tls || (is_from_proxy && says_https),
+            is_from_proxy,
             host,
             now,
         })
@@ -95,7 +98,14 @@ impl<'a> Visit<'a> {
     /// A field as text.
     #[must_use]
     pub fn field(&self, name: impl AsHeaderName) -> Option<&'a str> {
-        self.head.headers.get(name).and_then(|value| value.to_str().ok())
+        self.head.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+    }
+
+    /// What of a field can be read as text: one odd byte does not make it absent.
+    #[must_use]
+    pub fn readable(&self, name: impl AsHeaderName) -> Option<&'a str> {
+        let value = self.head.headers.get(name)?.as_bytes();
+        Some(value.utf8_chunks().next().map_or("", |chunk| chunk.valid()))
     }
 
     /// What kind of answer is wanted.
@@ -119,8 +129,15 @@ impl<'a> Visit<'a> {
             Kind::Place => admission_api::headers::PLACE,
             Kind::Pass => admission_api::headers::PASS,
         };
-        let cookies: Vec<&str> =
-            self.head.headers.get_all("cookie").iter().filter_map(|v| v.to_str().ok()).collect();
+        // Somebody else's cookie with an odd byte must not hide ours.
+        let cookies: Vec<_> = self
+            .head
+            .headers
+            .get_all("cookie")
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        let cookies: Vec<&str> = cookies.iter().map(AsRef::as_ref).collect();
         let name = cookies::name(kind, event);
         self.field(field)
             .into_iter()
@@ -135,17 +152,36 @@ impl<'a> Visit<'a> {
     #[must_use]
     pub fn facts(&self, rhythm: Rhythm, is_shared_place: bool) -> RequestFacts<'a> {
         RequestFacts {
-            user_agent: self.field("user-agent"),
-            accept_language: self.field("accept-language"),
-            accept_encoding: self.field("accept-encoding"),
-            sec_ch_ua: self.field("sec-ch-ua"),
-            sec_ch_ua_mobile: self.field("sec-ch-ua-mobile"),
-            sec_fetch_mode: self.field("sec-fetch-mode"),
+            user_agent: self.readable("user-agent"),
+            accept_language: self.readable("accept-language"),
+            accept_encoding: self.readable("accept-encoding"),
+            sec_ch_ua: self.readable("sec-ch-ua"),
+            sec_ch_ua_mobile: self.readable("sec-ch-ua-mobile"),
+            sec_fetch_mode: self.readable("sec-fetch-mode"),
             is_navigation: self.head.method == http::Method::GET && self.wants() == Wants::Page,
             is_secure: self.is_secure,
             is_shared_place,
             rhythm,
         }
+    }
+}
+
+/// Whether what the edge reads of a request's target is what the origin is asked for: Pingora
+/// takes every other form for `/`, and sends it on as it came.
+#[must_use]
+pub fn is_plain_target(method: &str, raw: &[u8]) -> bool {
+    let has_scheme = |scheme: &[u8]| {
+        raw.split_at_checked(scheme.len()).is_some_and(|(start, rest)| {
+            start.eq_ignore_ascii_case(scheme)
+                // An authority is there, and none that parsers read in two ways.
+                && !matches!(rest.first(), None | Some(b'/' | b'?' | b'#' | b'\\' | b':' | b'@'))
+        })
+    };
+    let authority = raw.split(|byte| matches!(byte, b'/' | b'?')).nth(2).unwrap_or_default();
+    match raw.first() {
+        Some(b'/') => true,
+        Some(b'*') => raw == b"*" && method == "OPTIONS",
+        _ => (has_scheme(b"http://") || has_scheme(b"https://")) && !authority.contains(&b'\\'),
     }
 }
 
@@ -155,6 +191,8 @@ fn without_port(host: &str) -> Option<&str> {
     } else {
         host.split(':').next()
     };
+    // `shop.example.` is the same host, spelled in full.
+    let name = name.map(|name| name.trim_end_matches('.'));
     name.filter(|name| !name.is_empty() && name.len() <= 253)
 }
 
@@ -179,11 +217,14 @@ mod tests {
     fn exactly_one_host_is_asked_for() {
         let one = parts(|b| b.uri("/x").header("host", "shop.example:8080"));
         assert_eq!(read(&one).unwrap().host, "shop.example");
+        let full = parts(|b| b.uri("/x").header("host", "shop.example.:8080"));
+        assert_eq!(read(&full).unwrap().host, "shop.example");
         let v6 = parts(|b| b.uri("/x").header("host", "[::1]:8080"));
         assert_eq!(read(&v6).unwrap().host, "[::1]");
         for head in [
             parts(|b| b.uri("/x")),
             parts(|b| b.uri("/x").header("host", "")),
+            parts(|b| b.uri("/x").header("host", ".")),
             parts(|b| b.uri("/x").header("host", "a").header("host", "b")),
         ] {
             assert_eq!(read(&head).err(), Some(NoHost), "{head:?}");
@@ -204,5 +245,50 @@ mod tests {
         assert_eq!(visit.query("none"), None);
         assert_eq!(visit.candidates(Kind::Place, &event), ["from-field", "from-cookie"]);
         assert!(visit.candidates(Kind::Pass, &event).is_empty());
+    }
+
+    #[test]
+    fn one_odd_byte_hides_neither_cookie_nor_user_agent() {
+        let event: EventId = "e".parse().unwrap();
+        let odd = |bytes: &[u8]| http::HeaderValue::from_bytes(bytes).unwrap();
+        let head = parts(|b| {
+            b.uri("/")
+                .header("host", "h")
+                .header("cookie", odd(b"name=Andr\xe9; wr_place_e=ours"))
+                .header("user-agent", odd(b"Mozilla/5.0 caf\xe9"))
+                .header("accept-language", odd("fr, caf\u{e9}".as_bytes()))
+        });
+        let visit = read(&head).unwrap();
+        assert_eq!(visit.candidates(Kind::Place, &event), ["ours"]);
+        assert_eq!(visit.readable("user-agent"), Some("Mozilla/5.0 caf"));
+        assert_eq!(visit.field("accept-language"), Some("fr, caf\u{e9}"));
+        assert_eq!(visit.readable("sec-ch-ua"), None);
+    }
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn a_target_is_judged_as_it_is_sent_on() {
+        for (method, raw, is_plain) in [
+            ("GET",      &b"/events/final"[..],           true),
+            ("GET",      b"/x?y",                         true),
+            ("GET",      b"http://shop.example/x",        true),
+            ("GET",      b"HTTPS://shop.example",         true),
+            ("GET",      b"http://shop.example?x=\\",     true),
+            ("OPTIONS",  b"*",                            true),
+            ("GET",      b"*",                            false),
+            ("GET",      b"x:/events/final",              false),
+            ("GET",      b"events/final",                 false),
+            ("GET",      b"?x",                           false),
+            ("GET",      b"\\events\\final",              false),
+            ("GET",      b"ftp://shop.example/x",         false),
+            ("GET",      b"http:/events/final",           false),
+            ("GET",      b"http:///events/final",         false),
+            ("GET",      b"http://shop\\events/final",    false),
+            ("GET",      b"http://",                      false),
+            ("CONNECT",  b"shop.example:443",             false),
+            ("GET",      b"",                             false),
+        ] {
+            assert_eq!(is_plain_target(method, raw), is_plain, "{method} {}", raw.escape_ascii());
+        }
     }
 }
