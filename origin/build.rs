@@ -20,8 +20,10 @@ fn main() -> io::Result<()> {
     files.sort();
     let mut table = String::from("&[\n");
     for path in files {
-        let name = path.file_name().unwrap_or_default();
-        writeln!(table, "    ({name:?}, include_bytes!({path:?})),").map_err(io::Error::other)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // Relative to the package, so that a build folder may serve several checkouts.
+        let file = format!("concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/pages/{name}\")");
+        writeln!(table, "    ({name:?}, include_bytes!({file})),").map_err(io::Error::other)?;
     }
     table.push_str("]\n");
     fs::write(PathBuf::from(out).join("pages.rs"), table)

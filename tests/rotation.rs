@@ -6,11 +6,11 @@ use keys::{Keyring, Timestamp};
 
 use crate::support::{EVENT, Page, TestStack, eventually};
 
-/// Makes a successor that begins now, and lets the others learn of it first.
+/// Makes a successor that begins in two seconds, and lets the others learn of it first.
 fn roll(dir: &Path, owner: &str, others: [&str; 2]) -> String {
     let file = |name: &str| dir.join(format!("{name}.keys.json"));
     let mut own = Keyring::load(&file(owner)).unwrap();
-    let made = own.roll(Timestamp::now(), 3600, 3600);
+    let made = own.roll(Timestamp::now().plus_secs(2), 3600, 3600);
     let public = Keyring::from_jwks(own.public_jwks()).unwrap();
     for other in others {
         let mut ring = Keyring::load(&file(other)).unwrap();
