@@ -5,6 +5,8 @@
 
 mod demo;
 mod stack;
+mod verify;
 
 pub use demo::{Demo, DemoError, token_of};
 pub use stack::{Stack, StackConfig, StackError, bind};
+pub use verify::{Checked, VerifyError, verify_draw};

@@ -1,5 +1,5 @@
 //! `waiting-room`: `up` runs everything in one process; `edge`, `controller` and `origin` run one
-//! service each from its configuration file.
+//! service each from its configuration file; `verify-draw` checks a draw.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use admission_controller::{ControllerConfig, ControllerParts, TokenRole};
 use clap::{Parser, Subcommand};
 use edge_proxy::{EdgeConfig, EdgeParts};
+use keys::{Keyring, Lane};
 use origin::{OriginConfig, OriginParts};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
-use waiting_room::{Demo, Stack, bind, token_of};
+use waiting_room::{Checked, Demo, Stack, bind, token_of, verify_draw};
 
 /// A fair line in front of a sale.
 #[derive(Parser)]
@@ -49,6 +50,23 @@ enum Command {
         /// Its configuration.
         #[arg(long)]
         config: PathBuf,
+    },
+    /// Computes a place's position in a draw from published values only.
+    VerifyDraw {
+        /// The front as the edge serves it, `/api/v1/queue/{event}/front`; `-` reads it from the
+        /// standard input.
+        #[arg(long)]
+        document: PathBuf,
+        /// The place's number.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        num: u64,
+        /// The place's lane: priority, standard or suspect.
+        #[arg(long, default_value = "standard")]
+        lane: Lane,
+        /// Public keys as the edge serves them, `/.well-known/waiting-room/jwks.json`; with them,
+        /// the signature is checked too.
+        #[arg(long)]
+        keys: Option<PathBuf>,
     },
 }
 
@@ -119,7 +137,33 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             origin.stopped().await;
             Ok(())
         }
+        Command::VerifyDraw { document, num, lane, keys } => {
+            let document = read(&document)?;
+            let keyring = keys.as_deref().map(Keyring::load).transpose()?;
+            let Checked { count, position, is_signed } =
+                verify_draw(&document, keyring.as_ref(), lane, num)?;
+            let signature = if is_signed { "the signature holds" } else { "signature not checked" };
+            let drawn = if num <= count { "drawn among" } else { "came after the" };
+            println!("position {position}: number {num}, {drawn} {count}; {signature}");
+            Ok(())
+        }
     }
+}
+
+/// Longest document that is read; a front has a few thousand bytes.
+const DOCUMENT_BYTES_MAX: u64 = 1 << 20;
+
+fn read(path: &std::path::Path) -> Result<String, String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let done = if path == std::path::Path::new("-") {
+        std::io::stdin().take(DOCUMENT_BYTES_MAX).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path)
+            .and_then(|file| file.take(DOCUMENT_BYTES_MAX).read_to_string(&mut text))
+    };
+    done.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    Ok(text)
 }
 
 async fn up(data: &std::path::Path, base_port: u16) -> Result<(), Box<dyn std::error::Error>> {

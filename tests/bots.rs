@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{EVENT, Page, TestStack, eventually};
+use crate::support::{EVENT, Page, TestStack, eventually, python};
 
 async fn suspicions(stack: &TestStack) -> Vec<Value> {
     let (status, body) =
@@ -84,11 +84,8 @@ async fn each_role_sees_its_own_and_nothing_else() {
 
 #[tokio::test]
 async fn country_and_network_are_named_when_there_are_files_for_it() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/make_mmdb.py");
-    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/.tools/python/bin/python3");
     let dir = tempfile::tempdir().unwrap();
-    let made = std::process::Command::new(python).arg(script).arg(dir.path()).status();
-    assert!(made.is_ok_and(|status| status.success()), "run `make tools` first");
+    python("make_mmdb.py", dir.path());
     let stack = TestStack::start_with(|config| {
         config.controller.rooms[0].pace = crate::support::stack::standing();
         config.edge.geo.country = Some(dir.path().join("country.mmdb"));

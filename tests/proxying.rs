@@ -52,32 +52,12 @@ async fn foreign_site() -> SocketAddr {
     addr
 }
 
-/// An edge of its own before that site, with the stack's controller.
-async fn in_front_of(
-    site: SocketAddr,
-) -> (TestStack, SocketAddr, tokio::sync::watch::Sender<bool>) {
-    let mut edge_config = None;
-    let stack = TestStack::start_with(|config| edge_config = Some(config.edge.clone())).await;
-    let mut config = edge_config.unwrap();
-    config.origin.addr = site;
-    config.controller.url = format!("http://{}", stack.controller);
-    let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (stop, shutdown) = tokio::sync::watch::channel(false);
-    let parts = edge_proxy::EdgeParts { listener: bind(), admin_listener: bind(), shutdown };
-    let edge = edge_proxy::start(config, parts).unwrap();
-    let addr = edge.addr;
-    let front = format!("http://{addr}/api/v1/queue/{EVENT}/front");
-    crate::support::eventually("the edge knows the room", || async {
-        reqwest::get(&front).await.is_ok_and(|answer| answer.status() == 200)
-    })
-    .await;
-    (stack, addr, stop)
-}
-
 #[tokio::test]
 async fn what_is_not_guarded_passes_untouched() {
-    let (stack, addr, stop) = in_front_of(foreign_site().await).await;
-    let ana = stack.visitor().moved_to(addr);
+    let stack = TestStack::start().await;
+    let site = foreign_site().await;
+    let edge = stack.second_edge(|config| config.origin.addr = site).await;
+    let ana = stack.visitor().moved_to(edge.addr);
     let forged = [
         ("accept", "text/html"),
         ("waiting-room-visitor", "forged"),
@@ -98,14 +78,16 @@ async fn what_is_not_guarded_passes_untouched() {
     assert_eq!(ana.open("/redirect").await.field("location"), "/elsewhere");
     let upload = serde_json::json!({"x": "y".repeat(500_000)});
     assert!(ana.post("/upload", upload).await.text().ends_with("500008"));
-    stop.send(true).unwrap();
+    edge.stop().await;
     stack.stop().await;
 }
 
 #[tokio::test]
 async fn those_inside_are_named_to_the_origin_and_their_pages_are_theirs_alone() {
-    let (stack, addr, stop) = in_front_of(foreign_site().await).await;
-    let ana = stack.visitor().moved_to(addr);
+    let stack = TestStack::start().await;
+    let site = foreign_site().await;
+    let edge = stack.second_edge(|config| config.origin.addr = site).await;
+    let ana = stack.visitor().moved_to(edge.addr);
     let answer = ana.open(&format!("/events/{EVENT}/seats")).await;
     let seen = answer.text();
     assert_eq!(answer.field("waiting-room-verdict"), "forward");
@@ -114,14 +96,16 @@ async fn those_inside_are_named_to_the_origin_and_their_pages_are_theirs_alone()
     }
     assert!(seen.contains(&format!("waiting-room-event: {EVENT}")));
     assert_eq!(answer.field("cache-control"), "private, max-age=60");
-    stop.send(true).unwrap();
+    edge.stop().await;
     stack.stop().await;
 }
 
 #[tokio::test]
 async fn a_stream_flows_while_it_is_being_written() {
-    let (stack, addr, stop) = in_front_of(foreign_site().await).await;
-    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let stack = TestStack::start().await;
+    let site = foreign_site().await;
+    let edge = stack.second_edge(|config| config.origin.addr = site).await;
+    let mut stream = TcpStream::connect(edge.addr).await.unwrap();
     stream.write_all(b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let mut seen = String::new();
     let mut buffer = [0; 4096];
@@ -131,6 +115,6 @@ async fn a_stream_flows_while_it_is_being_written() {
         assert!(read > 0, "{seen}");
         seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
-    stop.send(true).unwrap();
+    edge.stop().await;
     stack.stop().await;
 }

@@ -17,7 +17,7 @@ use crate::control::{CONTROL_PERIOD, Control, ControlError, HeardNow, Inbox, Sna
 use crate::front::Gaps;
 use crate::metrics::Metrics;
 use crate::signals::Heard;
-use crate::store::Store;
+use crate::store::{LineId, Store};
 
 /// How often the key file is looked at.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
@@ -37,6 +37,8 @@ const SILENT_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct App {
     pub name: Owner,
     pub tokens: Vec<Token>,
+    /// Whether somebody asks drand for its rounds.
+    pub has_drand: bool,
     pub clock: Arc<Clock>,
     pub store: Store,
     pub keyring: ArcSwap<Keyring>,
@@ -240,6 +242,14 @@ impl App {
         let mut inbox = lock(&self.inbox);
         let room = GAPS_MAX.saturating_sub(inbox.gaps.len());
         inbox.gaps.extend(gaps.iter().take(room).cloned());
+    }
+
+    /// A beacon's value has come; the next control period opens the draw. Should that fail, the
+    /// value is asked for again.
+    pub fn beacon_came(&self, line: LineId, value: Vec<u8>) {
+        let mut inbox = lock(&self.inbox);
+        inbox.beacons.retain(|(of, _)| *of != line);
+        inbox.beacons.push((line, value));
     }
 
     /// A claim counted.

@@ -3,7 +3,7 @@
 //! Whoever was let in once is let in again, whatever the room does since: the store remembers the
 //! pass, and a repeated claim is answered with it. A place whose pass has ended is used up.
 
-use keys::{Front, Lane, Pass, Phase, Place, Risk, Timestamp};
+use keys::{Front, Lane, Order, Pass, Phase, Place, Risk, Timestamp};
 
 use crate::front;
 
@@ -92,6 +92,8 @@ pub struct RoomFacts<'a> {
     pub is_off: bool,
     /// Every front that was signed and may still be followed.
     pub signed: &'a [Front],
+    /// In which order each lane's numbers stand, by [`Lane::index`].
+    pub orders: [Order; 3],
 }
 
 /// What becomes of a claim.
@@ -143,11 +145,8 @@ pub fn judge(place: &Place, known: &Known, room: &RoomFacts<'_>, now: Timestamp)
         Phase::Scheduled | Phase::Open | Phase::Paused => {}
     }
     let front = front::effective(room.signed, lane, now);
-    if room.is_off || front::position(num) <= front {
-        Verdict::Enter { lane, num }
-    } else {
-        Verdict::NotYet { front }
-    }
+    let has_come = room.orders[lane.index()].position(num).is_some_and(|at| at <= front);
+    if room.is_off || has_come { Verdict::Enter { lane, num } } else { Verdict::NotYet { front } }
 }
 
 /// How likely a bot, as the pass says it.
@@ -250,8 +249,32 @@ mod tests {
     #[track_caller]
     fn check(lane: Lane, num: u64, known: Known, phase: Phase, is_off: bool, expected: Verdict) {
         let signed = [signed()];
-        let room = RoomFacts { phase, is_off, signed: &signed };
+        let orders = [Order::ByNumber; 3];
+        let room = RoomFacts { phase, is_off, signed: &signed, orders };
         assert_eq!(judge(&place(lane, num), &known, &room, NOW), expected);
+    }
+
+    #[test]
+    fn before_the_draw_nobody_has_a_turn_and_after_it_the_position_counts() {
+        let order = |counts| {
+            let draw = keys::Draw::announced(b"secret", keys::Beacon::None);
+            let opened = keys::Opened { secret: "c2VjcmV0".into(), beacon: String::new(), counts };
+            let draw = keys::Draw { opened: Some(opened), ..draw };
+            draw.order(&"e".parse().unwrap(), 1, Lane::Standard).unwrap()
+        };
+        let drawn = order([0, 40, 0]);
+        let judged = |num, order| {
+            let (signed, orders) = ([signed()], [order; 3]);
+            let room = RoomFacts { phase: Phase::Open, is_off: false, signed: &signed, orders };
+            judge(&place(Lane::Standard, num), &Known::default(), &room, NOW)
+        };
+        for num in 1..=50 {
+            assert_eq!(judged(num, Order::Unknown), Verdict::NotYet { front: 10 });
+            let is_in = drawn.position(num).unwrap() <= 10;
+            assert_eq!(matches!(judged(num, drawn), Verdict::Enter { .. }), is_in, "{num}");
+        }
+        let entered = (1..=50).filter(|num| judged(*num, drawn) != Verdict::NotYet { front: 10 });
+        assert_eq!(entered.count(), 10);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use admission_api::{RoomError, RoomSpec};
-use keys::{Owner, Secret};
+use keys::{Beacon, Owner, Secret};
 use serde::Deserialize;
 
 /// Why the configuration was refused.
@@ -93,6 +93,14 @@ impl OriginConfig {
     }
 }
 
+/// `[drand]`: where the rounds of drand networks are published.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrandConfig {
+    /// `http://` or `https://`, for example `https://api.drand.sh`.
+    pub url: String,
+}
+
 /// Everything a controller is told at its start.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +120,9 @@ pub struct ControllerConfig {
     /// Whose load it watches; without it, the pace follows what edges see.
     #[serde(default)]
     pub origin: Option<OriginConfig>,
+    /// Who is asked for rounds of drand; without it, no room may have one for a beacon.
+    #[serde(default)]
+    pub drand: Option<DrandConfig>,
     /// Rooms that exist from the start. What operators changed since the last start stays, unless
     /// the file changed too.
     #[serde(default)]
@@ -172,14 +183,30 @@ impl ControllerConfig {
                 return refuse("origin.load_url".to_owned(), "an http:// or https:// address");
             }
         }
+        let is_http = |url: &str| url.starts_with("http://") || url.starts_with("https://");
+        if self.drand.as_ref().is_some_and(|drand| !is_http(&drand.url)) {
+            return refuse("drand.url".to_owned(), "an http:// or https:// address");
+        }
         for (index, room) in self.rooms.iter().enumerate() {
             room.check()
+                .and_then(|()| check_source(room, self.drand.is_some()))
                 .map_err(|source| ConfigError::Room { event: room.event.clone(), source })?;
             if self.rooms[..index].iter().any(|other| other.event == room.event) {
                 return refuse(format!("rooms[{index}].event"), "an event of its own");
             }
         }
         Ok(())
+    }
+}
+
+/// Whether somebody can be asked for the beacon of a room's draw.
+pub(crate) fn check_source(room: &RoomSpec, has_drand: bool) -> Result<(), RoomError> {
+    match room.draw {
+        Some(Beacon::Drand { .. }) if !has_drand => Err(RoomError {
+            key: "draw",
+            expected: "possible without [drand] in the configuration",
+        }),
+        Some(Beacon::Drand { .. } | Beacon::Operator { .. } | Beacon::None) | None => Ok(()),
     }
 }
 
@@ -223,6 +250,8 @@ mod tests {
         check("change-me-operator-token",       "short",                           "16 to 256");
         check("change-me-operator-token",       "change-me-edge-1-token",          "tokens[1].token is not a token of its own");
         check("per_sec_max = 200.0",            "per_sec_max = 0.0",               "pace.per_sec_max is not above 0");
+        check("mode = \"auto\"",                "draw = { source = \"none\" }",     "draw is not set only together with opens_at");
+        check("# opens_at = 1764000000000",      "opens_at = 1764000000000\ndraw = { source = \"drand\", chain = \"8990e7a9aaed2ffed73dbd7092123d6f289930540d7651336225dc172e51b2ce\", round = 7 } #", "draw is not possible without [drand]");
         check("load_url = \"http://",           "load_url = \"ftp://",             "origin.load_url is not an http:// or https:// address");
     }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use admission_api::{Gap, Restored, Room, RoomMode, Stock};
 use keys::{
-    EventId, Front, Keyring, Lane, Owner, Phase, PollHint, Sealed, SignError, StockBand, Timestamp,
+    Beacon, Draw, EventId, Front, Keyring, Lane, Order, Owner, Phase, PollHint, Sealed, SignError,
+    StockBand, Timestamp,
 };
 
 use crate::claims::RoomFacts;
@@ -17,7 +18,7 @@ use crate::front::{self, Called, Drive, FrontState};
 use crate::metrics::Metrics;
 use crate::pace::{self, Binding, Decision, Inputs, Left, Signals};
 use crate::signals::Heard;
-use crate::store::{Entry, EntryKind, Law, LineId, RoomStatus, Store, StoreError};
+use crate::store::{DrawRecord, Entry, EntryKind, Law, LineId, RoomStatus, Store, StoreError};
 
 /// How often fronts are computed.
 pub const CONTROL_PERIOD: Duration = Duration::from_millis(500);
@@ -52,6 +53,10 @@ pub struct RoomView {
     pub signed: Vec<Front>,
     /// The newest as text; `None` until a key could sign one.
     pub sealed: Option<Sealed<Front>>,
+    /// The draw as everybody may know it.
+    pub draw: Option<Draw>,
+    /// In which order each lane's numbers stand, by [`Lane::index`].
+    pub orders: [Order; 3],
     /// What the room is doing.
     pub phase: Phase,
     /// The last decision.
@@ -87,7 +92,7 @@ impl RoomView {
     #[must_use]
     pub fn facts(&self) -> RoomFacts<'_> {
         let is_off = self.room.spec.mode == RoomMode::Off;
-        RoomFacts { phase: self.phase, is_off, signed: &self.signed }
+        RoomFacts { phase: self.phase, is_off, signed: &self.signed, orders: self.orders }
     }
 }
 
@@ -98,6 +103,8 @@ pub struct Inbox {
     pub gaps: Vec<Gap>,
     /// Claims that counted, by event.
     pub came: BTreeMap<EventId, u64>,
+    /// Values of beacons, as far as they were asked for.
+    pub beacons: Vec<(LineId, Vec<u8>)>,
 }
 
 /// Why nothing was published.
@@ -121,6 +128,9 @@ pub struct Control {
 #[derive(Debug)]
 struct Runtime {
     line: u64,
+    draw: Option<DrawRecord>,
+    /// As the draw gives them, by [`Lane::index`].
+    orders: [Order; 3],
     front: FrontState,
     pace: pace::State,
     called: Called,
@@ -169,13 +179,16 @@ impl Control {
         metrics: &Metrics,
         now: Timestamp,
     ) -> Result<Snapshot, ControlError> {
-        for gap in inbox.gaps {
+        let Inbox { gaps, came, beacons } = inbox;
+        for gap in gaps {
             if let Some(runtime) = self.rooms.get_mut(&gap.event).filter(|r| r.line == gap.line) {
-                let passed = runtime.front.give_back(gap.lane, gap.first, gap.count);
-                runtime.called.were_gaps(passed);
+                for at in front::positions(&gap, &runtime.orders[gap.lane.index()]) {
+                    let passed = runtime.front.give_back(at.lane, at.first, at.count);
+                    runtime.called.were_gaps(passed);
+                }
             }
         }
-        for (event, count) in inbox.came {
+        for (event, count) in came {
             if let Some(runtime) = self.rooms.get_mut(&event) {
                 runtime.early += runtime.called.came(count);
             }
@@ -184,8 +197,9 @@ impl Control {
             store.sweep(now).await?;
             self.swept_at = now;
         }
-        let rooms = store.status(now).await?;
+        let mut rooms = store.status(now).await?;
         self.meet(store, &rooms, metrics, now).await?;
+        self.draw(store, &mut rooms, &beacons, now).await?;
 
         let mut planned = Vec::new();
         let (mut durable, mut laws) = (Vec::new(), Vec::new());
@@ -247,9 +261,23 @@ impl Control {
             let line = LineId { event: spec.event.clone(), line: status.room.line };
             let signed = store.fronts(line.clone()).await?;
             let mut front = FrontState::resumed(signed.last(), status.issued, now);
-            let gaps = store.gaps(line.clone()).await?;
+            let draw = store.draw(line.clone()).await?;
+            let orders = orders(draw.as_ref(), &line);
+            let numbers = store.gaps(line.clone()).await?;
+            let scatter = move || -> Vec<Gap> {
+                let order = |gap: &Gap| orders[gap.lane.index()];
+                numbers.iter().flat_map(|gap| front::positions(gap, &order(gap))).collect()
+            };
+            let gaps = aside(scatter).await?;
             for gap in &gaps {
                 front.give_back(gap.lane, gap.first, gap.count);
+            }
+            if spec.draw.is_some() && draw.is_none() && front.lanes.iter().any(|lane| lane.f0 > 0) {
+                let event = spec.event.as_str();
+                tracing::warn!(
+                    event,
+                    "control: no draw, for somebody was called before it was set"
+                );
             }
             // The law goes on where it was, and whoever was called is still on the way in.
             let law = store.law(line).await?;
@@ -263,6 +291,8 @@ impl Control {
             }
             let runtime = Runtime {
                 line: status.room.line,
+                draw,
+                orders,
                 front,
                 pace: pace::State::starting(per_sec, now),
                 called,
@@ -275,6 +305,59 @@ impl Control {
                 arrived_at: [None; 3],
             };
             self.rooms.insert(spec.event.clone(), runtime);
+        }
+        Ok(())
+    }
+
+    /// Announces draws, and opens those whose time and whose beacon have come.
+    async fn draw(
+        &mut self,
+        store: &Store,
+        rooms: &mut [RoomStatus],
+        beacons: &[(LineId, Vec<u8>)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for status in rooms {
+            let spec = &status.room.spec;
+            let line = LineId { event: spec.event.clone(), line: status.room.line };
+            let Some(runtime) = self.rooms.get_mut(&spec.event) else { continue };
+            let Some(known) = &runtime.draw else {
+                // Whoever was called by number cannot be told another position afterwards.
+                let is_untouched = runtime.front.lanes.iter().all(|lane| lane.f0 == 0);
+                if let Some(beacon) = spec.draw.clone().filter(|_| is_untouched) {
+                    let secret = fresh_secret()?;
+                    runtime.draw = store.announce_draw(line.clone(), beacon, secret).await?;
+                    runtime.orders = orders(runtime.draw.as_ref(), &line);
+                }
+                // Opened in a later period, so that the commitment is out before.
+                continue;
+            };
+            let is_time = spec.opens_at.is_none_or(|opens_at| now >= opens_at);
+            if known.counts.is_some() || !is_time {
+                continue;
+            }
+            let value = match &known.beacon {
+                Beacon::None => Some(Vec::new()),
+                Beacon::Operator { .. } => store.draw(line.clone()).await?.and_then(|d| d.value),
+                Beacon::Drand { .. } => {
+                    beacons.iter().find(|(of, _)| *of == line).map(|(_, value)| value.clone())
+                }
+            };
+            let Some(value) = value else { continue };
+            let Some(opened) = store.open_draw(line.clone(), value).await? else { continue };
+            let Some(counts) = opened.counts else { continue };
+            let orders = orders(Some(&opened), &line);
+            let mut front = runtime.front.clone();
+            let draw = move || {
+                front.draw(&orders, counts);
+                front
+            };
+            runtime.front = aside(draw).await?;
+            (runtime.draw, runtime.orders) = (Some(opened), orders);
+            for (issued, count) in status.issued.iter_mut().zip(counts) {
+                *issued = count.max(*issued);
+            }
+            tracing::info!(event = line.event.as_str(), ?counts, "control: the draw was opened");
         }
         Ok(())
     }
@@ -372,7 +455,7 @@ impl Runtime {
     ) -> Planned {
         let spec = &status.room.spec;
         let stock = heard.stock(&spec.event);
-        let phase = phase(&status.room, stock, now);
+        let phase = phase(&status.room, self.is_drawing(), stock, now);
         let signals = Signals {
             waiting: self.front.waiting(),
             inside: status.inside,
@@ -389,7 +472,10 @@ impl Runtime {
             }
             Phase::Open => pace::step(&self.pace, &signals, &spec.pace, now),
             Phase::Scheduled => {
-                let reason = "standing: the sale has not opened".to_owned();
+                let reason = match self.awaited(spec.opens_at, now) {
+                    Some(awaited) => format!("standing: the draw waits for {awaited}"),
+                    None => "standing: the sale has not opened".to_owned(),
+                };
                 (self.idle(now), fixed(0.0, Binding::Scheduled, reason, &signals))
             }
             Phase::Paused => {
@@ -434,12 +520,30 @@ impl Runtime {
             until: state.until,
             lanes: Lane::ALL.map(|lane| state.lanes[lane.index()].published(lane)).to_vec(),
             reason: decision.reason.clone(),
-            draw: None,
+            draw: self.draw.as_ref().map(DrawRecord::published),
             stock: stock.map(band),
             poll: POLL,
             message: spec.message.clone(),
         };
         Planned { front: state, pace, decision, called, claims, sealed: None }
+    }
+
+    /// A draw was announced and has not been opened.
+    fn is_drawing(&self) -> bool {
+        self.draw.as_ref().is_some_and(|draw| draw.counts.is_none())
+    }
+
+    /// What an overdue draw waits for.
+    fn awaited(&self, opens_at: Option<Timestamp>, now: Timestamp) -> Option<String> {
+        let draw = self.draw.as_ref().filter(|draw| draw.counts.is_none())?;
+        if opens_at.is_some_and(|opens_at| now < opens_at) {
+            return None;
+        }
+        Some(match &draw.beacon {
+            Beacon::None => "its opening".to_owned(),
+            Beacon::Operator { of } => of.clone(),
+            Beacon::Drand { round, .. } => format!("round {round} of drand"),
+        })
     }
 
     /// What is to be remembered of the law and of those called, should we crash.
@@ -514,7 +618,9 @@ impl Runtime {
     fn view(&mut self, status: &RoomStatus, heard: &HeardNow, now: Timestamp) -> Option<RoomView> {
         let stock = heard.stock(&status.room.spec.event).cloned();
         Some(RoomView {
-            phase: phase(&status.room, stock.as_ref(), now),
+            draw: self.draw.as_ref().map(DrawRecord::published),
+            orders: self.orders,
+            phase: phase(&status.room, self.is_drawing(), stock.as_ref(), now),
             room: status.room.clone(),
             signed: self.signed.clone(),
             sealed: self.sealed.clone(),
@@ -555,20 +661,39 @@ fn counting_ahead(arrived_at: [Option<Timestamp>; 3], waiting: u64, now: Timesta
 }
 
 /// What the room is doing at `now`.
-fn phase(room: &Room, stock: Option<&Stock>, now: Timestamp) -> Phase {
+fn phase(room: &Room, is_drawing: bool, stock: Option<&Stock>, now: Timestamp) -> Phase {
     let spec = &room.spec;
     let is_gone = stock.is_some_and(|stock| stock.free + stock.held + stock.paying == 0);
     if is_gone {
         Phase::SoldOut
     } else if spec.mode == RoomMode::Off {
         Phase::Open
-    } else if spec.opens_at.is_some_and(|opens_at| now < opens_at) {
+    } else if is_drawing || spec.opens_at.is_some_and(|opens_at| now < opens_at) {
         Phase::Scheduled
     } else if spec.is_paused {
         Phase::Paused
     } else {
         Phase::Open
     }
+}
+
+/// The order of each lane. An opened record always fits itself; should it ever not, nobody enters.
+fn orders(draw: Option<&DrawRecord>, line: &LineId) -> [Order; 3] {
+    let Some(draw) = draw.map(DrawRecord::published) else { return [Order::ByNumber; 3] };
+    Lane::ALL.map(|lane| draw.order(&line.event, line.line, lane).unwrap_or(Order::Unknown))
+}
+
+fn fresh_secret() -> Result<[u8; 32], StoreError> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| StoreError::Failed(Arc::new(error)))?;
+    Ok(secret)
+}
+
+/// Runs what takes long, up to a second for the gaps of a large draw, where nobody waits for it.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)
 }
 
 fn left(stock: &Stock) -> Left {
@@ -641,6 +766,7 @@ mod tests {
             mode: RoomMode::Auto,
             guard: Guard { hosts: vec![], paths: vec!["/".to_owned()], bypass: vec![] },
             opens_at: None,
+            draw: None,
             is_paused: false,
             pace: PaceLimits { per_sec_min: 1.0, per_sec_start: 10.0, ..PaceLimits::default() },
             lanes: LaneWeights::default(),
@@ -685,6 +811,13 @@ mod tests {
             let Self { store, metrics, control, .. } = self;
             let snapshot = control.tick(store, keyring, &heard, inbox, metrics, now).await.unwrap();
             Arc::clone(snapshot.rooms.values().next().unwrap())
+        }
+
+        async fn give_back(&mut self, keyring: &Keyring, gap: Gap, now: Timestamp) {
+            let (heard, inbox) =
+                (HeardNow::default(), Inbox { gaps: vec![gap], ..Inbox::default() });
+            let Self { store, metrics, control, .. } = self;
+            control.tick(store, keyring, &heard, inbox, metrics, now).await.unwrap();
         }
 
         async fn restarted(self, now: Timestamp) -> Self {
@@ -734,6 +867,72 @@ mod tests {
         assert!((after.law_per_sec - before.law_per_sec).abs() < 0.5, "{}", after.law_per_sec);
         let called = before.called..=before.called + 10;
         assert!(called.contains(&after.called), "{} after {}", after.called, before.called);
+        stage.end().await;
+    }
+
+    #[tokio::test]
+    async fn the_gaps_of_a_draw_stand_where_their_numbers_do() {
+        let opens_at = NOW.plus_secs(10);
+        let spec = RoomSpec { draw: Some(Beacon::None), opens_at: Some(opens_at), ..spec() };
+        let mut stage = Stage::with_room(spec).await;
+        let keyring = key_from(NOW);
+        let view = stage.tick(&keyring, NOW).await;
+        assert_eq!((view.phase, view.orders), (Phase::Scheduled, [Order::Unknown; 3]));
+        assert!(view.front().unwrap().draw.as_ref().is_some_and(|draw| draw.opened.is_none()));
+        let gap = Gap {
+            event: view.line().event,
+            line: view.line().line,
+            lane: Lane::Standard,
+            first: 11,
+            count: 500,
+        };
+        stage.store.give_back(vec![gap.clone()]).await.unwrap();
+        stage.give_back(&keyring, gap, NOW.plus_secs(1)).await;
+        let view = stage.tick(&keyring, NOW.plus_secs(9)).await;
+        assert_eq!((view.phase, view.waiting), (Phase::Scheduled, [0, 99_500, 0]));
+        let view = stage.tick(&keyring, opens_at).await;
+        let draw = view.front().unwrap().draw.clone().unwrap();
+        assert_eq!(draw.opened.as_ref().unwrap().counts, [0, 100_000, 0]);
+        assert_eq!((view.phase, view.waiting), (Phase::Open, [0, 99_500, 0]));
+        assert!(matches!(view.orders[1], Order::Drawn { count: 100_000, .. }));
+        // Found again after a restart, the order and the gaps.
+        let mut stage = stage.restarted(opens_at).await;
+        let again = stage.tick(&keyring, opens_at).await;
+        assert_eq!(again.orders, view.orders);
+        assert_eq!((again.waiting, again.draw.as_ref()), ([0, 99_500, 0], Some(&draw)));
+        stage.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_draw_waits_for_its_beacon_and_is_never_announced_too_late() {
+        let of = "the lottery".to_owned();
+        let with_draw = RoomSpec {
+            draw: Some(Beacon::Operator { of }),
+            opens_at: Some(NOW.minus_secs(10)),
+            ..spec()
+        };
+        let mut stage = Stage::with_room(with_draw.clone()).await;
+        let keyring = key_from(NOW);
+        for secs in 0..3 {
+            let view = stage.tick(&keyring, NOW.plus_secs(secs)).await;
+            assert_eq!(view.phase, Phase::Scheduled);
+            assert_eq!(view.decision.reason, "standing: the draw waits for the lottery");
+        }
+        let line = stage.tick(&keyring, NOW.plus_secs(3)).await.line();
+        let deed = Deed { who: "olga".into(), at: NOW, what: "given".into() };
+        stage.store.give_beacon(line, b"7 11".to_vec(), deed.clone()).await.unwrap();
+        let view = stage.tick(&keyring, NOW.plus_secs(4)).await;
+        assert_eq!(view.phase, Phase::Open);
+        assert_eq!(view.draw.as_ref().unwrap().opened.as_ref().unwrap().beacon, "NyAxMQ");
+        stage.end().await;
+
+        let mut stage = Stage::with_room(spec()).await;
+        stage.tick(&keyring, NOW).await;
+        let view = stage.tick(&keyring, NOW.plus_secs(2)).await;
+        assert!(view.front().unwrap().at(Lane::Standard, NOW.plus_secs(2)) > 0);
+        stage.store.change(with_draw, 1, deed).await.unwrap();
+        let view = stage.tick(&keyring, NOW.plus_secs(3)).await;
+        assert_eq!((view.phase, view.draw.as_ref()), (Phase::Open, None));
         stage.end().await;
     }
 

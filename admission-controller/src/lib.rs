@@ -9,6 +9,7 @@ pub mod claims;
 mod clock;
 mod config;
 mod control;
+mod drand;
 pub mod front;
 mod http;
 mod metrics;
@@ -17,6 +18,6 @@ mod signals;
 mod start;
 pub mod store;
 
-pub use config::{ConfigError, ControllerConfig, OriginConfig, Token, TokenRole};
+pub use config::{ConfigError, ControllerConfig, DrandConfig, OriginConfig, Token, TokenRole};
 pub use control::ControlError;
 pub use start::{Controller, ControllerParts, StartError, start};

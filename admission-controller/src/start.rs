@@ -14,6 +14,7 @@ use crate::app::{App, Leases, Trouble, told_to_stop};
 use crate::clock::Clock;
 use crate::config::{ConfigError, ControllerConfig};
 use crate::control::{Control, ControlError, Inbox, Snapshot};
+use crate::drand;
 use crate::http;
 use crate::metrics::Metrics;
 use crate::signals::{self, Heard};
@@ -126,6 +127,7 @@ pub async fn start(
     let app = Arc::new(App {
         name: config.name.clone(),
         tokens: config.tokens,
+        has_drand: config.drand.is_some(),
         clock: Arc::clone(&clock),
         store: store.clone(),
         keyring: ArcSwap::from_pointee(keyring),
@@ -157,6 +159,10 @@ pub async fn start(
         let client = origin_client()?;
         let heard = Arc::clone(&app.heard);
         tasks.spawn(signals::ask_origin(origin, client, heard, clock, shutdown.clone()));
+    }
+    if let Some(drand) = config.drand {
+        let client = drand::client()?;
+        tasks.spawn(drand::watch(Arc::clone(&app), drand, client, shutdown.clone()));
     }
     tasks.spawn(Arc::clone(&app).run_control(shutdown.clone()));
     tasks.spawn(Arc::clone(&app).watch_keys(config.keyring, shutdown.clone()));

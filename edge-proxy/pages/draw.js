@@ -118,7 +118,8 @@ async function check(event) {
   show("position", position);
   show("count", count);
   document.getElementById("facts").hidden = false;
-  if (place.position !== Number(position)) {
+  // Another edge may not have heard of the opening yet; then we were told nothing.
+  if (place.position !== null && place.position !== Number(position)) {
     return say("broken", `You were told position ${place.position}, and the draw gives ${position}.`);
   }
   const late = place.num > count ? " You came after the opening, so your number is your position." : "";

@@ -134,7 +134,7 @@ function takePlace(status) {
   model.shown = Math.max(model.shown, Number(status.front) || 0, frontAt(model.front, status.lane, now()));
   const key = `${status.lane} ${status.num} ${status.issued_at}`;
   const known = store('wr-start-');
-  const ahead = aheadOf(model);
+  const ahead = status.position === null ? 0 : aheadOf(model); // the draw gives it at the opening
   model.ahead0 = Math.max(ahead, known && known.key === key ? known.ahead0 : 0);
   store('wr-start-', { key, ahead0: model.ahead0 });
   if (heldPlace && status.place) store('wr-place-', heldPlace = status.place);
@@ -439,6 +439,7 @@ function paint() {
 
   show('facts', isInLine && !isStill);
   show('why', isInLine && front && !isStill);
+  show('draw', front && front.draw);
   show('tell-row', isInLine);
   show('foot', place && (isInLine || isTurn));
   if (place) {

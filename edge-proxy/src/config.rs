@@ -195,7 +195,15 @@ impl EdgeConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        let mut config = Self::parse(&text, path)?;
+        // Relative paths are taken from the file's folder, wherever the program is started.
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let tls = config.tls.iter_mut().flat_map(|tls| [&mut tls.cert, &mut tls.key]);
+        let geo = [&mut config.geo.country, &mut config.geo.asn].into_iter().flatten();
+        for file in tls.chain(geo).chain([&mut config.keyring]) {
+            *file = folder.join(&file);
+        }
+        Ok(config)
     }
 
     /// Checks a text; `path` is only named in errors.

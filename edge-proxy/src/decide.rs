@@ -18,8 +18,8 @@ pub enum Visitor {
     Admitted,
     /// A place with this position.
     InLine {
-        /// The position.
-        position: u64,
+        /// The position; `None` while nobody knows, for it has not been drawn yet.
+        position: Option<u64>,
     },
     /// Nothing that counts.
     New,
@@ -115,7 +115,9 @@ pub fn decide(visitor: Visitor, intent: Intent, room: RoomNow) -> Verdict {
             }
             match room.mode {
                 RoomMode::Off => Verdict::Claim,
-                RoomMode::Auto | RoomMode::On if position <= room.front => Verdict::Claim,
+                RoomMode::Auto | RoomMode::On if position.is_some_and(|at| at <= room.front) => {
+                    Verdict::Claim
+                }
                 RoomMode::Auto | RoomMode::On => Verdict::Wait,
             }
         }
@@ -160,31 +162,33 @@ mod tests {
     #[rustfmt::skip] // reads in columns
     fn a_visitor_enters_when_the_front_reaches_them_and_not_before() {
         use {Intent::*, Visitor::*};
-        //    visitor                  intent    room    verdict
-        check(Admitted,                Navigate, AUTO,   Verdict::Forward);
-        check(Admitted,                Act,      AUTO,   Verdict::Forward);
-        check(Admitted,                Act,      SOLD,   Verdict::Forward); // inside stays inside
-        check(Admitted,                Act,      PAUSED, Verdict::Forward);
-        check(InLine { position: 9 },  Navigate, AUTO,   Verdict::Claim);
-        check(InLine { position: 10 }, Navigate, AUTO,   Verdict::Wait);
-        check(InLine { position: 9 },  Navigate, ON,     Verdict::Claim);
-        check(InLine { position: 10 }, Navigate, ON,     Verdict::Wait);
-        check(InLine { position: 10 }, Navigate, OFF,    Verdict::Claim);
-        check(InLine { position: 9 },  Navigate, PAUSED, Verdict::Claim); // called before the pause
-        check(InLine { position: 9 },  Navigate, SOLD,   Verdict::Wait);
-        check(InLine { position: 1 },  Navigate, SOON,   Verdict::Wait);
-        check(InLine { position: 9 },  Act,      AUTO,   Verdict::Refuse); // never replayed silently
-        check(InLine { position: 9 },  Look,     AUTO,   Verdict::Show);   // a prefetch spends no turn
-        check(New,                     Navigate, AUTO,   Verdict::Join { may_enter: true });
-        check(New,                     Navigate, ON,     Verdict::Join { may_enter: false });
-        check(New,                     Navigate, OFF,    Verdict::Join { may_enter: true });
-        check(New,                     Navigate, SOON,   Verdict::Join { may_enter: false });
-        check(New,                     Navigate, PAUSED, Verdict::Join { may_enter: false });
-        check(New,                     Navigate, SOLD,   Verdict::Show);   // no place to give
-        check(New,                     Navigate, OVER,   Verdict::Show);
-        check(New,                     Look,     AUTO,   Verdict::Show);
-        check(New,                     Ask,      AUTO,   Verdict::Options);
-        check(New,                     Act,      AUTO,   Verdict::Refuse);
+        //    visitor                        intent    room    verdict
+        check(Admitted,                      Navigate, AUTO,   Verdict::Forward);
+        check(Admitted,                      Act,      AUTO,   Verdict::Forward);
+        check(Admitted,                      Act,      SOLD,   Verdict::Forward); // inside stays inside
+        check(Admitted,                      Act,      PAUSED, Verdict::Forward);
+        check(InLine { position: Some(9) },  Navigate, AUTO,   Verdict::Claim);
+        check(InLine { position: Some(10) }, Navigate, AUTO,   Verdict::Wait);
+        check(InLine { position: Some(9) },  Navigate, ON,     Verdict::Claim);
+        check(InLine { position: Some(10) }, Navigate, ON,     Verdict::Wait);
+        check(InLine { position: Some(10) }, Navigate, OFF,    Verdict::Claim);
+        check(InLine { position: Some(9) },  Navigate, PAUSED, Verdict::Claim); // called before the pause
+        check(InLine { position: Some(9) },  Navigate, SOLD,   Verdict::Wait);
+        check(InLine { position: Some(1) },  Navigate, SOON,   Verdict::Wait);
+        check(InLine { position: None },     Navigate, AUTO,   Verdict::Wait);
+        check(InLine { position: None },     Navigate, OFF,    Verdict::Claim);
+        check(InLine { position: Some(9) },  Act,      AUTO,   Verdict::Refuse); // never replayed silently
+        check(InLine { position: Some(9) },  Look,     AUTO,   Verdict::Show);   // a prefetch spends no turn
+        check(New,                           Navigate, AUTO,   Verdict::Join { may_enter: true });
+        check(New,                           Navigate, ON,     Verdict::Join { may_enter: false });
+        check(New,                           Navigate, OFF,    Verdict::Join { may_enter: true });
+        check(New,                           Navigate, SOON,   Verdict::Join { may_enter: false });
+        check(New,                           Navigate, PAUSED, Verdict::Join { may_enter: false });
+        check(New,                           Navigate, SOLD,   Verdict::Show);   // no place to give
+        check(New,                           Navigate, OVER,   Verdict::Show);
+        check(New,                           Look,     AUTO,   Verdict::Show);
+        check(New,                           Ask,      AUTO,   Verdict::Options);
+        check(New,                           Act,      AUTO,   Verdict::Refuse);
     }
 
     #[track_caller]

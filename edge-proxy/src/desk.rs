@@ -297,8 +297,10 @@ impl Desk {
     }
 
     pub(crate) fn is_turn(&self, visit: &Visit<'_>, room: &RoomNow, place: &Held<Place>) -> bool {
-        let has_come =
-            || room.position(&place.claims) <= room.front_at(place.claims.lane, visit.now);
+        let has_come = || {
+            let front = room.front_at(place.claims.lane, visit.now);
+            room.position(&place.claims).is_some_and(|position| position <= front)
+        };
         match room.phase() {
             Phase::Open | Phase::Paused => room.room.spec.mode == RoomMode::Off || has_come(),
             Phase::Scheduled | Phase::SoldOut | Phase::Closed => false,
@@ -447,7 +449,8 @@ impl Desk {
         let (near, far) = (front.claims.poll.near_secs.max(1), front.claims.poll.far_secs.max(1));
         let Some(standing) = standing else { return far };
         let claims = &standing.place.claims;
-        let ahead = room.position(claims).saturating_sub(front.claims.at(claims.lane, now));
+        let Some(position) = room.position(claims) else { return far.max(near) };
+        let ahead = position.saturating_sub(room.front_at(claims.lane, now));
         let pace = front.claims.lane(claims.lane).map_or(0, |lane| lane.pace_milli);
         // A tenth of the wait that the present pace means.
         let wait_secs = ahead.saturating_mul(1000).checked_div(pace).unwrap_or(u64::from(far) * 10);

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use admission_api::{EndReason, Restored, Revoked, Room, SyncReply};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use keys::{EventId, Front, Id128, Keyring, Lane, Pass, Phase, Place, Refusal, Sealed, Timestamp};
+use keys::{
+    DrawError, EventId, Front, Id128, Keyring, Lane, Order, Pass, Phase, Place, Refusal, Sealed,
+    Timestamp,
+};
 use parking_lot::RwLock;
 use serde::Serialize;
 
@@ -37,6 +40,39 @@ pub struct FrontNow {
     pub document: Bytes,
     /// Its entity tag.
     pub etag: String,
+    /// In which order each lane's numbers stand, by [`Lane::index`].
+    orders: [Order; 3],
+    /// Where each lane's front was when this was heard, by [`Lane::index`]: it is never shown
+    /// further back.
+    floors: [u64; 3],
+}
+
+impl FrontNow {
+    fn at(&self, lane: Lane, now: Timestamp) -> u64 {
+        self.claims.at(lane, now).max(self.floors[lane.index()])
+    }
+}
+
+/// Why a front was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrontRefusal {
+    /// It does not verify.
+    #[error(transparent)]
+    Seal(#[from] Refusal),
+    /// Its draw does not hold.
+    #[error(transparent)]
+    Draw(#[from] DrawError),
+}
+
+impl FrontRefusal {
+    /// The name used in metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Seal(refusal) => refusal.label(),
+            Self::Draw(_) => "draw",
+        }
+    }
 }
 
 impl RoomNow {
@@ -55,13 +91,19 @@ impl RoomNow {
     /// The front of `lane` at `now`.
     #[must_use]
     pub fn front_at(&self, lane: Lane, now: Timestamp) -> u64 {
-        self.front.as_ref().map_or(0, |front| front.claims.at(lane, now))
+        self.front.as_ref().map_or(0, |front| front.at(lane, now))
     }
 
-    /// Where a place stands. The draw among those who came before the opening will enter here.
+    /// Where a place stands; `None` while nobody knows: before the draw, or without a front.
     #[must_use]
-    pub fn position(&self, place: &Place) -> u64 {
-        place.num
+    pub fn position(&self, place: &Place) -> Option<u64> {
+        self.front.as_ref()?.orders[place.lane.index()].position(place.num)
+    }
+
+    /// There will be a draw among those who come before the opening, or there was one.
+    #[must_use]
+    pub fn has_draw(&self) -> bool {
+        self.front.as_ref().is_some_and(|front| front.claims.draw.is_some())
     }
 }
 
@@ -172,23 +214,28 @@ impl Live {
         keyring: &Keyring,
         pages: &Pages,
         now: Timestamp,
-    ) -> Vec<Refusal> {
+    ) -> Vec<FrontRefusal> {
         let before = self.rooms.load_full();
         let (mut fronts, mut refusals) = (HashMap::new(), Vec::new());
         for sealed in reply.fronts {
             match keyring.open_for_any_event(&sealed, now) {
                 Ok(front) => {
                     let front = front.into_inner();
-                    fronts.insert(front.aud.clone(), (front, sealed));
+                    match orders(&front) {
+                        Ok(orders) => {
+                            fronts.insert(front.aud.clone(), (front, sealed, orders));
+                        }
+                        Err(error) => refusals.push(error.into()),
+                    }
                 }
-                Err(refusal) => refusals.push(refusal),
+                Err(refusal) => refusals.push(refusal.into()),
             }
         }
         let rooms = reply.rooms.into_iter().map(|room| {
             let event = room.spec.event.clone();
             let known = before.get(&event);
             let known_front = known.and_then(|known| known.front.clone());
-            let front = newer(known_front, fronts.remove(&event), room.line);
+            let front = newer(known_front, fronts.remove(&event), room.line, now);
             let waiting_page = match known.filter(|known| known.room.spec == room.spec) {
                 Some(known) => known.waiting_page.clone(),
                 None => pages.waiting(&room.spec),
@@ -218,28 +265,38 @@ fn note(revoked: &mut HashMap<Id128, Revoked>, heard: Revoked) {
     known.until = known.until.max(heard.until);
 }
 
+/// The order of each lane: computed once for a front, for a place asks for its position often.
+fn orders(front: &Front) -> Result<[Order; 3], DrawError> {
+    let [priority, standard, suspect] = Lane::ALL.map(|lane| front.order(lane));
+    Ok([priority?, standard?, suspect?])
+}
+
 /// The newer of what we have and what was heard: by line, then leader's epoch, then sequence.
 fn newer(
     known: Option<FrontNow>,
-    heard: Option<(Front, Sealed<Front>)>,
+    heard: Option<(Front, Sealed<Front>, [Order; 3])>,
     line: u64,
+    now: Timestamp,
 ) -> Option<FrontNow> {
     let age = |front: &Front| (front.line, front.epoch, front.seq);
     let known = known.filter(|known| known.claims.line == line);
-    let Some((heard, sealed)) = heard.filter(|(heard, _)| heard.line == line) else {
+    let Some((heard, sealed, orders)) = heard.filter(|(heard, ..)| heard.line == line) else {
         return known;
     };
-    if let Some(known) = known.filter(|known| age(&known.claims) >= age(&heard)) {
-        return Some(known);
-    }
+    let floors = match known {
+        Some(known) if age(&known.claims) >= age(&heard) => return Some(known),
+        Some(known) => Lane::ALL.map(|lane| known.at(lane, now)),
+        None => [0; 3],
+    };
     let document =
         serde_json::to_vec(&FrontDocument { front: &heard, signed: sealed.as_str() }).ok()?;
     let etag = format!("\"{}-{}-{}\"", heard.line, heard.epoch, heard.seq);
-    Some(FrontNow { claims: Arc::new(heard), document: document.into(), etag })
+    Some(FrontNow { claims: Arc::new(heard), document: document.into(), etag, orders, floors })
 }
 
 #[cfg(test)]
 mod tests {
+    use keys::{Beacon, Draw, Key, LaneFront, Opened, PollHint, Role, Validity};
     use serde_json::json;
 
     use super::*;
@@ -282,6 +339,113 @@ mod tests {
         check("shop.example", "/events/final/seats", ("final",  true));
         check("shop.example", "/events/final/help",  ("events", true)); // a guard beats a bypass
         check("vip.example",  "/events/final/seats", ("vip",    true));
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    /// A front of the standard lane, signed, and a room that hears it.
+    struct Stage {
+        live: Live,
+        keyring: Keyring,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let validity = Validity {
+                use_from: NOW.minus_secs(60),
+                use_until: NOW.plus_secs(3600),
+                valid_until: NOW.plus_secs(7200),
+                revoked_at: None,
+            };
+            let key = Key::generate(Role::Controller, "c".parse().unwrap(), validity);
+            Self { live: Live::default(), keyring: Keyring::new([key]) }
+        }
+
+        fn hear(&self, front: &Front, now: Timestamp) -> Vec<FrontRefusal> {
+            let reply = SyncReply {
+                rooms: vec![room("e", &[], &["/"], &[])],
+                fronts: vec![self.keyring.seal(front, now).unwrap()],
+                revoked: vec![],
+                revoked_upto: 0,
+                restored: vec![],
+            };
+            self.live.hear(reply, &self.keyring, &Pages::new(), now)
+        }
+
+        fn room(&self) -> Arc<RoomNow> {
+            Arc::clone(self.live.rooms().get(&"e".parse().unwrap()).unwrap())
+        }
+    }
+
+    fn front(seq: u64, f0: u64, draw: Option<Draw>) -> Front {
+        let entry = |lane| LaneFront { lane, f0, pace_milli: 10_000, limit: f0 + 90, issued: 500 };
+        Front {
+            iss: "c".parse().unwrap(),
+            aud: "e".parse().unwrap(),
+            iat: NOW,
+            exp: NOW.plus_secs(60),
+            line: 1,
+            epoch: 1,
+            seq,
+            phase: Phase::Open,
+            opens_at: None,
+            t0: NOW,
+            until: NOW.plus_secs(10),
+            lanes: Lane::ALL.map(entry).to_vec(),
+            reason: String::new(),
+            draw,
+            stock: None,
+            poll: PollHint { near_secs: 1, far_secs: 15 },
+            message: None,
+        }
+    }
+
+    #[test]
+    fn a_front_is_never_shown_further_back_than_it_was() {
+        let stage = Stage::new();
+        stage.hear(&front(1, 100, None), NOW);
+        assert_eq!(stage.room().front_at(Lane::Standard, NOW.plus_secs(5)), 150);
+        // A slower line, heard while the steeper one was followed.
+        stage.hear(&front(2, 120, None), NOW.plus_secs(5));
+        assert_eq!(stage.room().front_at(Lane::Standard, NOW), 150);
+        assert_eq!(stage.room().front_at(Lane::Standard, NOW.plus_secs(5)), 170);
+        stage.hear(&front(3, 90, None), NOW.plus_secs(6));
+        assert_eq!(stage.room().front_at(Lane::Standard, NOW.plus_secs(6)), 180);
+    }
+
+    #[test]
+    fn positions_are_unknown_until_a_draw_that_holds_is_opened() {
+        let stage = Stage::new();
+        let place = |num| Place {
+            iss: "edge-1".parse().unwrap(),
+            aud: "e".parse().unwrap(),
+            sub: Id128::random(),
+            lane: Lane::Standard,
+            num,
+            iat: NOW,
+            exp: NOW.plus_secs(60),
+            line: 1,
+            fpr: String::new(),
+        };
+        let announced = Draw::announced(b"secret", Beacon::None);
+        assert_eq!(stage.hear(&front(1, 0, Some(announced.clone())), NOW), []);
+        assert_eq!(stage.room().position(&place(1)), None);
+        let opened = |secret: &str| {
+            let (secret, beacon) = (secret.to_owned(), String::new());
+            Some(Draw {
+                opened: Some(Opened { secret, beacon, counts: [0, 50, 0] }),
+                ..announced.clone()
+            })
+        };
+        let other = stage.hear(&front(2, 0, opened("b3RoZXI")), NOW);
+        assert_eq!(other, [FrontRefusal::Draw(DrawError::Commitment)]);
+        assert_eq!(stage.room().position(&place(1)), None, "kept as it was");
+        assert_eq!(stage.hear(&front(3, 0, opened("c2VjcmV0")), NOW), []);
+        let mut all: Vec<u64> =
+            (1..=60).filter_map(|num| stage.room().position(&place(num))).collect();
+        assert_eq!(all[50..], [51, 52, 53, 54, 55, 56, 57, 58, 59, 60]);
+        all.sort_unstable();
+        assert_eq!(all, (1..=60).collect::<Vec<u64>>());
     }
 
     #[test]

@@ -12,9 +12,11 @@ use sha2::{Digest as _, Sha256};
 const WAITING: &str = include_str!("../pages/waiting.html");
 const PLACE: &str = include_str!("../pages/place.html");
 const NOTICE: &str = include_str!("../pages/notice.html");
-const ASSETS: [(&str, &str, &str); 2] = [
+const DRAW: &str = include_str!("../pages/draw.html");
+const ASSETS: [(&str, &str, &str); 3] = [
     ("waiting.css", "text/css; charset=utf-8", include_str!("../pages/waiting.css")),
     ("waiting.js", "text/javascript; charset=utf-8", include_str!("../pages/waiting.js")),
+    ("draw.js", "text/javascript; charset=utf-8", include_str!("../pages/draw.js")),
 ];
 
 /// A document in both encodings.
@@ -84,6 +86,8 @@ pub struct PlaceText<'a> {
     pub text: &'a str,
     /// How many are ahead, as shown; empty if it makes no sense.
     pub ahead: &'a str,
+    /// Whether there is a draw to be checked.
+    pub has_draw: bool,
     /// Whether the turn has come.
     pub may_enter: bool,
 }
@@ -147,9 +151,21 @@ impl Pages {
             ("event_id", escape(text.event)),
             ("to", percent_encode(text.to)),
             ("enter_form", enter),
+            ("draw_link", if text.has_draw { draw_link(text.event) } else { String::new() }),
             ("asset_version", self.version.clone()),
         ];
         fill(PLACE, &slots)
+    }
+
+    /// The page on which a browser checks the draw.
+    #[must_use]
+    pub fn draw(&self, spec: &RoomSpec) -> String {
+        let slots = [
+            ("event_id", spec.event.to_string()),
+            ("title", escape(&spec.title)),
+            ("asset_version", self.version.clone()),
+        ];
+        fill(DRAW, &slots)
     }
 
     /// A notice.
@@ -169,6 +185,11 @@ impl Default for Pages {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn draw_link(event: &str) -> String {
+    let event = escape(event);
+    format!("<p><a href=\"/.waiting-room/draw?event_id={event}\">Check the draw</a></p>")
 }
 
 /// Fills `{{slots}}` in one pass, so that a value that looks like a slot stays text.
@@ -265,6 +286,7 @@ mod tests {
             heading: "h",
             text: "t",
             ahead: "1",
+            has_draw: true,
             may_enter: true,
         };
         let html = pages.place(text);
@@ -274,7 +296,9 @@ mod tests {
     #[test]
     fn the_first_visit_stays_under_20_kilobytes() {
         let pages = Pages::new();
-        let assets: usize = pages.assets.values().map(|asset| asset.content.gzip.len()).sum();
+        // The draw's script is loaded by those who check it.
+        let assets = pages.assets.iter().filter(|(name, _)| name.starts_with("waiting."));
+        let assets: usize = assets.map(|(_, asset)| asset.content.gzip.len()).sum();
         let total = assets + gzip(WAITING.as_bytes()).len();
         assert!(total < 20 * 1024, "{total} bytes");
     }

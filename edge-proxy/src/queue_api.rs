@@ -35,9 +35,9 @@ struct Status<'a> {
     phase: Phase,
     lane: Lane,
     num: u64,
-    position: u64,
+    position: Option<u64>,
     front: u64,
-    ahead: u64,
+    ahead: Option<u64>,
     issued_at: u64,
     expires_at: u64,
     visitor: Id128,
@@ -83,6 +83,17 @@ impl Desk {
                 let event = visit.query("event_id").and_then(|text| text.parse().ok());
                 match event.and_then(|event: EventId| self.live.rooms().get(&event).cloned()) {
                     Some(room) => self.place_page(visit, &room).await,
+                    None => self.no_room(visit),
+                }
+            }
+            Route::DrawPage => {
+                let event = visit.query("event_id").and_then(|text| text.parse().ok());
+                match event.and_then(|event: EventId| self.live.rooms().get(&event).cloned()) {
+                    Some(room) => {
+                        self.charge(Budget::Open(visit.network))?;
+                        let page = self.pages.draw(&room.room.spec);
+                        Ok(Answer::page(200, "document", page))
+                    }
                     None => self.no_room(visit),
                 }
             }
@@ -347,9 +358,9 @@ impl Desk {
         let to = visit.query("to").filter(|to| !to.is_empty()).or_else(|| self.referred(visit));
         let to = to.as_deref().map_or("/", safe_path);
         let place = standing.as_ref().map(|standing| &standing.place);
-        let ahead = place.map(|place| {
+        let ahead = place.and_then(|place| {
             let front = room.front_at(place.claims.lane, visit.now);
-            room.position(&place.claims).saturating_sub(front + 1)
+            Some(room.position(&place.claims)?.saturating_sub(front + 1))
         });
         let is_turn = place.is_some_and(|place| self.is_turn(visit, room, place));
         let ahead_text = match (room.phase(), ahead) {
@@ -368,6 +379,10 @@ impl Desk {
                 "Your browser did not send a place. Please allow cookies for this site and open the page again.",
             ),
             (_, _, true) => ("It is your turn", "Enter now. Your turn is kept for you."),
+            (Phase::Scheduled, ..) if room.has_draw() => (
+                "The sale has not opened yet",
+                "You have a place. The order will be drawn at the opening.",
+            ),
             (Phase::Scheduled, ..) => {
                 ("The sale has not opened yet", "You have a place. Nobody has entered yet.")
             }
@@ -385,6 +400,7 @@ impl Desk {
             heading,
             text,
             ahead: &ahead_text,
+            has_draw: room.has_draw(),
             // Asking for the page again gives a place, while there are any to give.
             may_enter: is_turn || (place.is_none() && !decide::is_over(room.phase())),
         };
@@ -435,7 +451,7 @@ impl Desk {
             num: claims.num,
             position,
             front,
-            ahead: position.saturating_sub(front.saturating_add(1)),
+            ahead: position.map(|position| position.saturating_sub(front.saturating_add(1))),
             issued_at: claims.iat.as_secs(),
             expires_at: claims.exp.as_secs(),
             visitor: claims.sub,

@@ -21,6 +21,8 @@ pub enum Route {
     Jwks,
     /// `GET /.waiting-room/place`
     PlacePage,
+    /// `GET /.waiting-room/draw`
+    DrawPage,
     /// `GET /.waiting-room/assets/{name}`
     Asset(String),
     /// Ours, but there is nothing.
@@ -59,6 +61,7 @@ pub fn route(method: &str, path: &str) -> Route {
         return match name.strip_prefix("assets/") {
             Some(asset) => get(Route::Asset(asset.to_owned())),
             None if name == "place" => get(Route::PlacePage),
+            None if name == "draw" => get(Route::DrawPage),
             None => Route::Nothing,
         };
     }
@@ -90,6 +93,8 @@ mod tests {
         check("GET",  "/api/v1/queue/",                       Route::Nothing);
         check("GET",  "/.well-known/waiting-room/jwks.json",  Route::Jwks);
         check("GET",  "/.waiting-room/place",                 Route::PlacePage);
+        check("GET",  "/.waiting-room/draw",                  Route::DrawPage);
+        check("POST", "/.waiting-room/draw",                  Route::WrongMethod("GET, HEAD"));
         check("GET",  "/.waiting-room/assets/waiting.js",     Route::Asset("waiting.js".into()));
         check("GET",  "/.waiting-room/x",                     Route::Nothing);
         check("GET",  "/events/final",                        Route::Foreign);

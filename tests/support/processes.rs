@@ -46,6 +46,11 @@ pub struct Services {
 impl Services {
     /// Starts all three on free ports; the room has this mode and a quick pace.
     pub async fn start(mode: &str) -> Self {
+        Self::start_with(mode, "").await
+    }
+
+    /// The same with more lines about the room.
+    pub async fn start_with(mode: &str, room: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         Demo::open(dir.path(), 0).unwrap();
@@ -64,7 +69,7 @@ impl Services {
                 let meaning = keys.iter().position(|known| *known == key && line.contains(":0\""));
                 match meaning {
                     Some(at) => line.replace(":0\"", &format!(":{}\"", ports[indexes[at]])),
-                    None if key == "mode" => format!("mode = \"{mode}\""),
+                    None if key == "mode" => format!("mode = \"{mode}\"\n{room}"),
                     None if key == "pace" => "pace = { per_sec_min = 100.0, per_sec_max = 2000.0, per_sec_start = 1000.0, latency_p95_ms = 20000.0, db_cpu = 1.0 }".into(),
                     None => line.into(),
                 }

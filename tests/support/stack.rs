@@ -91,6 +91,35 @@ impl TestStack {
         self.stack.take().unwrap().stop().await;
     }
 
+    /// The same stack after a stop and a start, on other ports.
+    pub async fn restarted(self) -> Self {
+        let Self { stack, config, dir, .. } = self;
+        stack.unwrap().stop().await;
+        Self::start_in(dir, config).await
+    }
+
+    /// Changes the room as the console does; panics if that is refused.
+    pub async fn change_room(&self, change: impl FnOnce(&mut Value)) {
+        let path = format!("/api/v1/rooms/{EVENT}");
+        let (_, mut room) = self.operator("GET", &path, None).await;
+        change(&mut room["spec"]);
+        let token = token_of(&self.config.controller, TokenRole::Operator).unwrap();
+        let request = reqwest::Client::new()
+            .put(format!("http://{}{path}", self.controller))
+            .header("authorization", format!("Bearer {token}"))
+            .header("if-match", room["version"].to_string())
+            .json(&room["spec"]);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        assert_eq!(status, 200, "{}", answer.text().await.unwrap());
+    }
+
+    /// The front as everybody gets it: the plain text with its signed twin.
+    pub async fn front_document(&self) -> String {
+        let url = format!("http://{}/api/v1/queue/{EVENT}/front", self.edge);
+        reqwest::get(url).await.unwrap().text().await.unwrap()
+    }
+
     /// A visitor from a network of their own.
     pub fn visitor(&self) -> Visitor {
         Visitor::at(self.edge)
@@ -173,6 +202,45 @@ impl TestStack {
             .filter_map(|line| line.rsplit_once(' '))
             .filter_map(|(_, value)| value.parse::<f64>().ok())
             .sum()
+    }
+}
+
+/// A second edge before another origin or with other settings, and the stack's controller.
+pub struct SecondEdge {
+    /// Where visitors are served.
+    pub addr: SocketAddr,
+    edge: edge_proxy::Edge,
+    stop: tokio::sync::watch::Sender<bool>,
+}
+
+impl SecondEdge {
+    /// Stops it and waits until it has.
+    pub async fn stop(self) {
+        self.stop.send(true).unwrap();
+        self.edge.stopped().await;
+    }
+}
+
+impl TestStack {
+    /// Starts a second edge; the change sees the first one's settings.
+    pub async fn second_edge(
+        &self,
+        change: impl FnOnce(&mut edge_proxy::EdgeConfig),
+    ) -> SecondEdge {
+        let mut config = self.config.edge.clone();
+        config.origin.addr = self.origin;
+        config.controller.url = format!("http://{}", self.controller);
+        change(&mut config);
+        let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (stop, shutdown) = tokio::sync::watch::channel(false);
+        let parts = edge_proxy::EdgeParts { listener: bind(), admin_listener: bind(), shutdown };
+        let edge = edge_proxy::start(config, parts).unwrap();
+        let health = format!("http://{}/health", edge.admin_addr);
+        eventually("the second edge has heard the controller", || async {
+            reqwest::get(&health).await.is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
+        SecondEdge { addr: edge.addr, edge, stop }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A waiting room as the operator describes it, checked.
 
-use keys::{EventId, Timestamp};
+use keys::{Beacon, EventId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// When a line forms.
@@ -97,6 +97,10 @@ pub struct RoomSpec {
     /// When the front starts to move, in milliseconds since the epoch; absent means at once.
     #[serde(default)]
     pub opens_at: Option<Timestamp>,
+    /// Who comes before the opening stands in a random order, drawn with this beacon. Announced
+    /// with the first front, and what was announced stays.
+    #[serde(default)]
+    pub draw: Option<Beacon>,
     /// Whether the operator has stopped the front.
     #[serde(default)]
     pub is_paused: bool,
@@ -200,6 +204,12 @@ impl RoomSpec {
                 return refuse("message", "free of control characters except line breaks");
             }
         }
+        if let Some(beacon) = &self.draw {
+            if self.opens_at.is_none() {
+                return refuse("draw", "set only together with opens_at");
+            }
+            check_beacon(beacon)?;
+        }
         let guard = &self.guard;
         if guard.paths.is_empty() || guard.paths.len() + guard.bypass.len() > 64 {
             return refuse("guard.paths", "1 to 64 path prefixes, bypass included");
@@ -253,6 +263,27 @@ impl RoomSpec {
     }
 }
 
+fn check_beacon(beacon: &Beacon) -> Result<(), RoomError> {
+    let refuse = |key, expected| Err(RoomError { key, expected });
+    match beacon {
+        Beacon::None => {}
+        Beacon::Operator { of } => {
+            if !(1..=200).contains(&of.len()) || of.chars().any(char::is_control) {
+                return refuse("draw.of", "1 to 200 bytes long and free of control characters");
+            }
+        }
+        Beacon::Drand { chain, round } => {
+            if chain.len() != 64 || !chain.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return refuse("draw.chain", "the chain's hash, 64 hexadecimal digits");
+            }
+            if *round == 0 {
+                return refuse("draw.round", "above 0");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +295,7 @@ mod tests {
             mode: RoomMode::Auto,
             guard: Guard { hosts: vec![], paths: vec!["/".to_owned()], bypass: vec![] },
             opens_at: None,
+            draw: None,
             is_paused: false,
             pace: PaceLimits::default(),
             lanes: LaneWeights::default(),
@@ -291,6 +323,22 @@ mod tests {
         check(&with(LaneWeights { priority: 0, standard: 1, suspect: 1 }), None);
         check(&with(LaneWeights { priority: 1, standard: 0, suspect: 1 }), Some("lanes.standard"));
         check(&with(LaneWeights { priority: 1, standard: 1, suspect: 0 }), Some("lanes.suspect"));
+    }
+
+    #[test]
+    fn a_draw_has_an_opening_and_a_beacon_that_can_be_published() {
+        let opens_at = Some(Timestamp::from_secs(1_800_000_000));
+        let with = |draw| RoomSpec { draw: Some(draw), opens_at, ..spec() };
+        let drand = |chain: &str, round| Beacon::Drand { chain: chain.to_owned(), round };
+        check(&with(Beacon::None), None);
+        check(&RoomSpec { opens_at: None, ..with(Beacon::None) }, Some("draw"));
+        check(&with(Beacon::Operator { of: "the lottery".to_owned() }), None);
+        check(&with(Beacon::Operator { of: String::new() }), Some("draw.of"));
+        check(&with(Beacon::Operator { of: "x".repeat(201) }), Some("draw.of"));
+        check(&with(drand(&"a0".repeat(32), 1)), None);
+        check(&with(drand(&"a0".repeat(32), 0)), Some("draw.round"));
+        check(&with(drand(&"x0".repeat(32), 1)), Some("draw.chain"));
+        check(&with(drand("../../x", 1)), Some("draw.chain"));
     }
 
     #[track_caller]

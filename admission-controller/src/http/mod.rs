@@ -59,7 +59,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/rooms/{event}/decisions", get(operator::decisions))
         .route("/api/v1/rooms/{event}/pause", post(operator::pause))
         .route("/api/v1/rooms/{event}/resume", post(operator::resume))
-        .route("/api/v1/rooms/{event}/pace", post(operator::pace));
+        .route("/api/v1/rooms/{event}/pace", post(operator::pace))
+        .route("/api/v1/rooms/{event}/draw", post(operator::draw));
     let security = Router::new()
         .route("/api/v1/suspicions", get(security::list))
         .route("/api/v1/suspicions/{event}/{sub}/restore", post(security::restore));

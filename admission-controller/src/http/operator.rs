@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use admission_api::RoomSpec;
+use admission_api::{RoomError, RoomSpec};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -13,8 +13,9 @@ use serde_json::json;
 use super::shape::{RoomShape, RoomsShape, StateShape};
 use super::{Body, Caller, Refusal, fresh};
 use crate::app::App;
+use crate::config::check_source;
 use crate::control::RoomView;
-use crate::store::{Deed, Put};
+use crate::store::{Deed, Given, Put};
 
 /// Entries of a page of decisions, unless asked for otherwise.
 const DECISIONS_DEFAULT: u64 = 200;
@@ -103,7 +104,12 @@ pub(super) async fn put(
         let refusal = Refusal::new(422, "room-refused", "the room does not fit");
         return Err(refusal.with("key", "event").with("expected", "the event of the path"));
     }
-    spec.check().map_err(|error| {
+    let fits = spec.check().and_then(|()| check_source(&spec, app.has_drand));
+    fits.and_then(|()| match view(&app, &event) {
+        Ok(old) => check_draw(&old, &spec),
+        Err(_) => Ok(()),
+    })
+    .map_err(|error| {
         let refusal = Refusal::new(422, "room-refused", "the room does not fit");
         refusal.detail(error.to_string()).with("key", error.key).with("expected", error.expected)
     })?;
@@ -128,6 +134,20 @@ pub(super) async fn put(
         Put::Done(_) => changed(&app, &event, StatusCode::OK).await,
         Put::Conflict { version } => Err(other_version(Some(version))),
         Put::Missing => Err(other_version(None)),
+    }
+}
+
+/// What was announced of a draw stays, and nobody who was called by number is drawn afterwards.
+fn check_draw(old: &RoomView, new: &RoomSpec) -> Result<(), RoomError> {
+    let has_moved = || old.front().is_some_and(|front| front.lanes.iter().any(|l| l.f0 > 0));
+    match (&old.draw, &new.draw) {
+        (Some(announced), new) if Some(&announced.beacon) != new.as_ref() => {
+            Err(RoomError { key: "draw", expected: "what was announced, and that stays" })
+        }
+        (None, Some(_)) if has_moved() => {
+            Err(RoomError { key: "draw", expected: "announced before anybody was called" })
+        }
+        (Some(_) | None, _) => Ok(()),
     }
 }
 
@@ -162,6 +182,7 @@ fn difference(old: &RoomSpec, new: &RoomSpec) -> String {
         ("mode", old.mode != new.mode),
         ("guard", old.guard != new.guard),
         ("opens_at", old.opens_at != new.opens_at),
+        ("draw", old.draw != new.draw),
         ("is_paused", old.is_paused != new.is_paused),
         ("pace", old.pace != new.pace),
         ("lanes", old.lanes != new.lanes),
@@ -253,6 +274,42 @@ pub(super) async fn pace(
         }
     })
     .await
+}
+
+/// Longest value of a beacon: it is published in every front.
+const BEACON_BYTES_MAX: usize = 200;
+
+/// Body of `POST …/draw`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BeaconValue {
+    beacon: String,
+}
+
+pub(super) async fn draw(
+    State(app): State<Arc<App>>,
+    Extension(Caller(who)): Extension<Caller>,
+    Path(event): Path<String>,
+    Body(BeaconValue { beacon }): Body<BeaconValue>,
+) -> Result<Response, Refusal> {
+    let line = view(&app, &event)?.line();
+    if !(1..=BEACON_BYTES_MAX).contains(&beacon.len()) || beacon.chars().any(char::is_control) {
+        let refusal = Refusal::new(422, "beacon-refused", "this is no value of a beacon");
+        return Err(refusal.detail("expected 1 to 200 bytes without control characters"));
+    }
+    let event = line.event.clone();
+    let deed = deed(&app, &who, &event, format!("value of the draw's beacon given: {beacon}"));
+    match app.store.give_beacon(line, beacon.into_bytes(), deed).await? {
+        Given::Done => changed(&app, &event, StatusCode::OK).await,
+        Given::Opened => Err(Refusal::new(409, "draw-opened", "the draw was opened before")),
+        Given::Already => {
+            Err(Refusal::new(409, "beacon-given", "the beacon's value was given before"))
+        }
+        Given::OtherKind | Given::Missing => {
+            let title = "the room has no draw whose beacon an operator gives";
+            Err(Refusal::new(409, "no-operator-beacon", title))
+        }
+    }
 }
 
 /// Changes a room whatever its version is, again if somebody else came first.

@@ -833,3 +833,55 @@ async fn pages_keys_metrics_and_health_are_for_everybody() {
     assert_eq!(health["status"], "ok", "{health}");
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_draw_is_opened_by_its_round_of_drand_and_stays_as_announced() {
+    let signature = "00ff";
+    let randomness = "06eb7d6a69ee19e5fbdf749018d3d2abfa04bcbd1365db312eb86dc7169389b8";
+    let has_happened = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let knows = std::sync::Arc::clone(&has_happened);
+    let round = move || async move {
+        // Until the round has taken place, the network answers so.
+        if !knows.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(StatusCode::NOT_FOUND);
+        }
+        Ok(axum::Json(json!({"round": 7, "randomness": randomness, "signature": signature})))
+    };
+    let chain = "a0".repeat(32);
+    let router =
+        axum::Router::new().route(&format!("/{chain}/public/7"), axum::routing::get(round));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let opens_at = Timestamp::now().as_millis();
+    let draw = format!("{{ source = \"drand\", chain = \"{chain}\", round = 7 }}");
+    let room = format!("{OPEN}\nopens_at = {opens_at}\ndraw = {draw}");
+    let stage = Stage::with_origin(&room, &format!("[drand]\nurl = \"{url}\"")).await;
+    let path = format!("/api/v1/rooms/{FINAL}");
+    let reason = "standing: the draw waits for round 7 of drand";
+    let waiting = async || {
+        let (_, room) = stage.get(&path, OPERATOR).await;
+        (room["phase"] == "scheduled" && room["reason"] == reason).then_some(room)
+    };
+    let room = stage.eventually(waiting).await;
+    let (status, refused) =
+        stage.post(&format!("{path}/draw"), OPERATOR, &json!({"beacon": "mine"})).await;
+    assert_eq!((status.as_u16(), &refused["code"]), (409, &json!("no-operator-beacon")));
+    let mut other = room["spec"].clone();
+    other["draw"]["round"] = json!(8);
+    let change = stage.request(Method::PUT, &path, OPERATOR).json(&other);
+    let (status, refused) = answer(change.header("if-match", room["version"].to_string())).await;
+    assert_eq!((status.as_u16(), &refused["key"]), (422, &json!("draw")));
+
+    has_happened.store(true, std::sync::atomic::Ordering::Relaxed);
+    let opened = async || {
+        let (_, document) = stage.get(&format!("{path}/front"), "").await;
+        let front: Front = serde_json::from_value(document["front"].clone()).unwrap();
+        (front.phase == Phase::Open).then_some(front)
+    };
+    let front = stage.eventually(opened).await;
+    let draw = front.draw.as_ref().unwrap().opened.as_ref().unwrap();
+    assert_eq!(draw.beacon, "But9amnuGeX733SQGNPSq_oEvL0TZdsxLrhtxxaTibg");
+    stage.end().await;
+}

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission_api::{EndReason, Gap, Restored, Revoked, Room, RoomMode, RoomSpec, Suspicion};
-use keys::{EventId, Front, Id128, Lane, Risk, Timestamp};
+use keys::{Beacon, EventId, Front, Id128, Lane, Risk, Timestamp};
 use prometheus::Histogram;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
@@ -24,8 +24,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Counted, Deed, Entry, EntryKind, Judged, JudgedState, Law, LineId, Numbered, PassId, Put,
-    RenewTo, Restore, Restorer, RoomStatus, StoreError, Suspected,
+    Counted, Deed, DrawRecord, Entry, EntryKind, Given, Judged, JudgedState, Law, LineId, Numbered,
+    PassId, Put, RenewTo, Restore, Restorer, RoomStatus, StoreError, Suspected,
 };
 use crate::claims::{Claimed, Flag, Known, PassRecord};
 
@@ -72,6 +72,9 @@ CREATE UNIQUE INDEX IF NOT EXISTS passes_by_number ON passes (event, line, lane,
 CREATE TABLE IF NOT EXISTS laws (
     event TEXT PRIMARY KEY, line INTEGER NOT NULL, per_sec REAL NOT NULL, called INTEGER NOT NULL,
     at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS draws (
+    event TEXT PRIMARY KEY, line INTEGER NOT NULL, secret BLOB NOT NULL, beacon TEXT NOT NULL,
+    value BLOB, counts TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS suspicions (
     id INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, sub BLOB NOT NULL,
     state TEXT NOT NULL, restored_at INTEGER, restored_by TEXT, why TEXT,
@@ -332,6 +335,7 @@ impl Embedded {
                 "DELETE FROM fronts WHERE event = ?",
                 "DELETE FROM passes WHERE event = ?",
                 "DELETE FROM laws WHERE event = ?",
+                "DELETE FROM draws WHERE event = ?",
                 "DELETE FROM suspicions WHERE event = ?",
             ] {
                 execute(tx, sql, [event.as_str()])?;
@@ -446,7 +450,14 @@ impl Embedded {
                         json(front)?
                     ],
                 )?;
+                let opened = front.draw.as_ref().and_then(|draw| draw.opened.as_ref());
                 for entry in &front.lanes {
+                    // Numbers that are drawn among stand anywhere until the last of them is passed.
+                    let is_drawing =
+                        opened.is_some_and(|opened| entry.f0 < opened.counts[entry.lane.index()]);
+                    if is_drawing {
+                        continue;
+                    }
                     execute(
                         tx,
                         "DELETE FROM gaps
@@ -496,6 +507,85 @@ impl Embedded {
                 })
             });
             law.optional().map_err(failed)
+        })
+        .await
+    }
+
+    pub(super) async fn announce_draw(
+        &self,
+        line: LineId,
+        beacon: Beacon,
+        fresh_secret: [u8; 32],
+    ) -> Result<Option<DrawRecord>, StoreError> {
+        self.run(move |memory, tx| {
+            if memory.line(&line).is_none() {
+                return Ok(None);
+            }
+            if let Some(known) = read_draw(tx, &line)? {
+                return Ok(Some(known));
+            }
+            execute(
+                tx,
+                "INSERT OR REPLACE INTO draws (event, line, secret, beacon, value, counts)
+                 VALUES (?, ?, ?, ?, NULL, NULL)",
+                params![line.event.as_str(), int(line.line), fresh_secret, json(&beacon)?],
+            )?;
+            Ok(Some(DrawRecord { secret: fresh_secret, beacon, value: None, counts: None }))
+        })
+        .await
+    }
+
+    pub(super) async fn draw(&self, line: LineId) -> Result<Option<DrawRecord>, StoreError> {
+        self.run(move |_, tx| read_draw(tx, &line)).await
+    }
+
+    pub(super) async fn give_beacon(
+        &self,
+        line: LineId,
+        value: Vec<u8>,
+        deed: Deed,
+    ) -> Result<Given, StoreError> {
+        self.run(move |_, tx| {
+            let Some(draw) = read_draw(tx, &line)? else { return Ok(Given::Missing) };
+            match draw.beacon {
+                Beacon::Operator { .. } => {}
+                Beacon::None | Beacon::Drand { .. } => return Ok(Given::OtherKind),
+            }
+            if draw.counts.is_some() {
+                return Ok(Given::Opened);
+            }
+            if draw.value.is_some() {
+                return Ok(Given::Already);
+            }
+            execute(
+                tx,
+                "UPDATE draws SET value = ? WHERE event = ? AND line = ?",
+                params![value, line.event.as_str(), int(line.line)],
+            )?;
+            note(tx, &line.event, EntryKind::Operator, deed)?;
+            Ok(Given::Done)
+        })
+        .await
+    }
+
+    pub(super) async fn open_draw(
+        &self,
+        line: LineId,
+        value: Vec<u8>,
+    ) -> Result<Option<DrawRecord>, StoreError> {
+        self.run(move |memory, tx| {
+            let Some(room) = memory.line(&line) else { return Ok(None) };
+            let Some(draw) = read_draw(tx, &line)? else { return Ok(None) };
+            if draw.counts.is_some() {
+                return Ok(Some(draw));
+            }
+            let value = draw.value.unwrap_or(value);
+            execute(
+                tx,
+                "UPDATE draws SET value = ?, counts = ? WHERE event = ? AND line = ?",
+                params![value, json(&room.issued)?, line.event.as_str(), int(line.line)],
+            )?;
+            Ok(Some(DrawRecord { value: Some(value), counts: Some(room.issued), ..draw }))
         })
         .await
     }
@@ -1187,6 +1277,25 @@ fn count_up(tx: &Transaction<'_>, name: &str, floor: u64) -> Result<u64, StoreEr
         |row| number_at(row, 0),
     )
     .map_err(failed)
+}
+
+fn read_draw(tx: &Transaction<'_>, line: &LineId) -> Result<Option<DrawRecord>, StoreError> {
+    let mut query = tx
+        .prepare_cached(
+            "SELECT secret, beacon, value, counts FROM draws WHERE event = ? AND line = ?",
+        )
+        .map_err(failed)?;
+    let read = |row: &Row<'_>| {
+        let texts: (String, Option<String>) = (row.get(1)?, row.get(3)?);
+        Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, Option<Vec<u8>>>(2)?, texts))
+    };
+    let row = query
+        .query_row(params![line.event.as_str(), int(line.line)], read)
+        .optional()
+        .map_err(failed)?;
+    let Some((secret, value, (beacon, counts))) = row else { return Ok(None) };
+    let counts = counts.map(|text| parse("the counts of a draw", &text)).transpose()?;
+    Ok(Some(DrawRecord { secret, beacon: parse("a beacon", &beacon)?, value, counts }))
 }
 
 /// A suspicion as it is read, its text not yet parsed.

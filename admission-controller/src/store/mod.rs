@@ -6,6 +6,7 @@
 //!
 //! Implementations answer the same suite of tests, `suite.rs`.
 
+mod draw;
 mod embedded;
 mod entry;
 #[cfg(test)]
@@ -16,8 +17,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use admission_api::{EndReason, Gap, Restored, Revoked, Room, RoomSpec, Suspicion};
-use keys::{EventId, Front, Id128, Lane, Timestamp};
+use keys::{Beacon, EventId, Front, Id128, Lane, Timestamp};
 
+pub use self::draw::{DrawRecord, Given};
 pub use self::embedded::Embedded;
 pub use self::entry::{Entry, EntryKind, Judged, JudgedState, Numbered};
 use crate::claims::{Known, PassRecord};
@@ -321,6 +323,63 @@ impl Store {
     pub async fn fronts(&self, line: LineId) -> Result<Vec<Front>, StoreError> {
         match self {
             Self::Embedded(store) => store.fronts(line).await,
+        }
+    }
+
+    /// Announces a draw; the first secret and the first beacon count, also after a restart. `None`
+    /// if there is no such line.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn announce_draw(
+        &self,
+        line: LineId,
+        beacon: Beacon,
+        fresh_secret: [u8; 32],
+    ) -> Result<Option<DrawRecord>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.announce_draw(line, beacon, fresh_secret).await,
+        }
+    }
+
+    /// The draw of a line, if one was announced.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn draw(&self, line: LineId) -> Result<Option<DrawRecord>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.draw(line).await,
+        }
+    }
+
+    /// Takes the value that an operator gives for the beacon: once, and only before the opening.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn give_beacon(
+        &self,
+        line: LineId,
+        value: Vec<u8>,
+        deed: Deed,
+    ) -> Result<Given, StoreError> {
+        match self {
+            Self::Embedded(store) => store.give_beacon(line, value, deed).await,
+        }
+    }
+
+    /// Opens a draw among all numbers that are handed out at this very moment. The first opening
+    /// counts; a value that an operator gave counts instead of `value`. `None` if none was
+    /// announced.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn open_draw(
+        &self,
+        line: LineId,
+        value: Vec<u8>,
+    ) -> Result<Option<DrawRecord>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.open_draw(line, value).await,
         }
     }
 
