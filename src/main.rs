@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use admission_controller::{ControllerConfig, ControllerParts, TokenRole};
 use clap::{Parser, Subcommand};
 use edge_proxy::{EdgeConfig, EdgeParts};
-use keys::{Keyring, Lane};
+use keys::{Beacon, Keyring, Lane};
 use origin::{OriginConfig, OriginParts};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -140,11 +140,18 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::VerifyDraw { document, num, lane, keys } => {
             let document = read(&document)?;
             let keyring = keys.as_deref().map(Keyring::load).transpose()?;
-            let Checked { count, position, is_signed } =
-                verify_draw(&document, keyring.as_ref(), lane, num)?;
+            let checked = verify_draw(&document, keyring.as_ref(), lane, num)?;
+            let Checked { count, position, is_signed, commitment, beacon } = checked;
             let signature = if is_signed { "the signature holds" } else { "signature not checked" };
             let drawn = if num <= count { "drawn among" } else { "came after the" };
+            let mixed_in = match beacon {
+                Beacon::None => "no beacon: who knew the secret knew the order".to_owned(),
+                Beacon::Operator { of } => format!("the operator's value: {of}"),
+                Beacon::Drand { chain, round } => format!("drand {chain}, round {round}"),
+            };
             println!("position {position}: number {num}, {drawn} {count}; {signature}");
+            println!("announced {commitment}: compare it with what you noted before the opening");
+            println!("mixed in: {mixed_in}");
             Ok(())
         }
     }

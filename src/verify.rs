@@ -1,6 +1,6 @@
 //! Recomputes a place's position in the draw from published values only.
 
-use keys::{DrawError, Front, Keyring, Lane, Order, Refusal, Sealed, Timestamp};
+use keys::{Beacon, Draw, DrawError, Front, Keyring, Lane, Order, Refusal, Sealed, Timestamp};
 use serde::Deserialize;
 
 /// Why nothing could be computed.
@@ -38,6 +38,10 @@ pub struct Checked {
     pub position: u64,
     /// Whether the signature was checked too.
     pub is_signed: bool,
+    /// What was announced: to be compared with what was noted before the opening.
+    pub commitment: String,
+    /// What was mixed in.
+    pub beacon: Beacon,
 }
 
 /// Checks the commitment and computes the position of `num`; with a keyring, the signature too.
@@ -65,14 +69,17 @@ pub fn verify_draw(
         Order::Unknown => Err(VerifyError::Nothing("the draw has not been opened yet")),
         order @ Order::Drawn { count, .. } => {
             let position = order.position(num).unwrap_or_default();
-            Ok(Checked { count, position, is_signed: keyring.is_some() })
+            let Some(Draw { commitment, beacon, .. }) = front.draw else {
+                return Err(VerifyError::Nothing("this line has no draw: numbers are positions"));
+            };
+            Ok(Checked { count, position, is_signed: keyring.is_some(), commitment, beacon })
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use keys::{Beacon, Draw, Key, LaneFront, Opened, Phase, PollHint, Role, Validity};
+    use keys::{Key, LaneFront, Opened, Phase, PollHint, Role, Validity};
     use serde_json::json;
 
     use super::*;
@@ -130,7 +137,9 @@ mod tests {
         let mut all: Vec<u64> = (1..=40).map(|num| position(num).position).collect();
         all.sort_unstable();
         assert_eq!(all, (1..=40).collect::<Vec<u64>>());
-        assert_eq!(position(41), Checked { count: 40, position: 41, is_signed: true });
+        let late = position(41);
+        assert_eq!((late.count, late.position, late.is_signed), (40, 41, true));
+        assert_eq!(late.beacon, Beacon::None);
         let unsigned = verify_draw(&text, None, Lane::Standard, 41).unwrap();
         assert_eq!(unsigned, Checked { is_signed: false, ..position(41) });
     }

@@ -28,6 +28,9 @@ const STANDING_PERIOD: Duration = Duration::from_secs(2);
 const FRONT_SECS: u64 = 60;
 /// A change of the pace by less than this share is no decision of its own.
 const DECISION_SHARE: f64 = 0.05;
+/// A commitment is published for this long at least before its draw is opened: every edge that can
+/// hear us has it then.
+const ANNOUNCED_FOR: Duration = Duration::from_secs(2);
 /// How often what is of no use any more is deleted.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// A lane in which nobody arrived for this long keeps no spaces free.
@@ -180,12 +183,16 @@ impl Control {
         now: Timestamp,
     ) -> Result<Snapshot, ControlError> {
         let Inbox { gaps, came, beacons } = inbox;
-        for gap in gaps {
-            if let Some(runtime) = self.rooms.get_mut(&gap.event).filter(|r| r.line == gap.line) {
-                for at in front::positions(&gap, &runtime.orders[gap.lane.index()]) {
-                    let passed = runtime.front.give_back(at.lane, at.first, at.count);
-                    runtime.called.were_gaps(passed);
-                }
+        for (event, runtime) in &mut self.rooms {
+            let (line, orders) = (runtime.line, runtime.orders);
+            let ours = gaps.iter().filter(|gap| gap.event == *event && gap.line == line);
+            let ours: Vec<Gap> = ours.cloned().collect();
+            if ours.is_empty() {
+                continue;
+            }
+            for at in aside(move || front::scattered(&ours, &orders)).await? {
+                let passed = runtime.front.give_back(at.lane, at.first, at.count);
+                runtime.called.were_gaps(passed);
             }
         }
         for (event, count) in came {
@@ -264,11 +271,7 @@ impl Control {
             let draw = store.draw(line.clone()).await?;
             let orders = orders(draw.as_ref(), &line);
             let numbers = store.gaps(line.clone()).await?;
-            let scatter = move || -> Vec<Gap> {
-                let order = |gap: &Gap| orders[gap.lane.index()];
-                numbers.iter().flat_map(|gap| front::positions(gap, &order(gap))).collect()
-            };
-            let gaps = aside(scatter).await?;
+            let gaps = aside(move || front::scattered(&numbers, &orders)).await?;
             for gap in &gaps {
                 front.give_back(gap.lane, gap.first, gap.count);
             }
@@ -329,11 +332,16 @@ impl Control {
                     runtime.draw = store.announce_draw(line.clone(), beacon, secret).await?;
                     runtime.orders = orders(runtime.draw.as_ref(), &line);
                 }
-                // Opened in a later period, so that the commitment is out before.
+                // Opened in a later period, when everybody has heard the commitment.
                 continue;
             };
             let is_time = spec.opens_at.is_none_or(|opens_at| now >= opens_at);
-            if known.counts.is_some() || !is_time {
+            let is_out = runtime.sealed.is_some()
+                && runtime
+                    .signed
+                    .iter()
+                    .any(|front| front.draw.is_some() && now.since(front.t0) >= ANNOUNCED_FOR);
+            if known.counts.is_some() || !is_time || !is_out {
                 continue;
             }
             let value = match &known.beacon {
@@ -497,12 +505,15 @@ impl Runtime {
         let least = |headroom: u64| if signals.waiting > 0 { headroom.min(1) } else { 0 };
         let headroom =
             decision.headroom.map(|headroom| headroom.saturating_sub(ahead).max(least(headroom)));
+        // Mode off lets everybody in without the front; were it moved by number now, whoever is
+        // drawn below it would enter at once when the mode changes.
+        let is_drawing = self.orders.contains(&Order::Unknown);
         let drive = Drive {
-            pace_per_sec: decision.pace_per_sec,
+            pace_per_sec: if is_drawing { 0.0 } else { decision.pace_per_sec },
             weights: spec.lanes,
             headroom,
             issued: status.issued,
-            is_off: is_off && phase == Phase::Open,
+            is_off: is_off && phase == Phase::Open && !is_drawing,
             followed: Lane::ALL.map(|lane| front::followed(&self.signed, lane, now)),
         };
         let front::Advance { state, called } = front::advance(&self.front, &drive, now);

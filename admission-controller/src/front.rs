@@ -30,16 +30,31 @@ const ARRIVALS_MARGIN: f64 = 1.5;
 /// One position, in the unit in which parts of positions are carried over.
 const POSITION: u64 = 1_000_000;
 
-/// Where the numbers of a gap stand: one by one if they are drawn among, else as they are. Costs
-/// some 20 µs for each drawn number.
+/// Most drawn numbers whose positions are computed in one go, some 20 µs each: a second and a half
+/// at most. Beyond it, the front spends pace on positions nobody holds.
+const SCATTERED_MAX: usize = 65_536;
+
+/// Where the numbers of gaps stand, by the orders of their lanes.
 #[must_use]
-pub fn positions(gap: &Gap, order: &Order) -> Vec<Gap> {
+pub fn scattered(gaps: &[Gap], orders: &[Order; 3]) -> Vec<Gap> {
+    let mut budget = SCATTERED_MAX;
+    let mut at = Vec::new();
+    for gap in gaps {
+        let found = positions(gap, &orders[gap.lane.index()], budget);
+        budget = budget.saturating_sub(found.iter().filter(|gap| gap.count == 1).count());
+        at.extend(found);
+    }
+    at
+}
+
+/// One by one if they are drawn among, up to `most` of them; else as they are.
+fn positions(gap: &Gap, order: &Order, most: usize) -> Vec<Gap> {
     let last = gap.first.saturating_add(gap.count.saturating_sub(1));
     let drawn = match order {
         Order::ByNumber | Order::Unknown => 0,
         Order::Drawn { count, .. } => *count,
     };
-    let scattered = (gap.first..=last.min(drawn)).take(GAPS_MAX);
+    let scattered = (gap.first..=last.min(drawn)).take(most);
     let mut at: Vec<Gap> = scattered
         .filter_map(|num| order.position(num))
         .map(|first| Gap { first, count: 1, ..gap.clone() })

@@ -88,6 +88,12 @@ function describe(beacon, value) {
   }
 }
 
+// The value as it is published elsewhere: a network's in hexadecimal, the operator's as a text.
+function readable(beacon, bytes) {
+  if (beacon.source === "operator") return new TextDecoder().decode(bytes);
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 async function check(event) {
   const [published, mine] = await Promise.all([
     fetch(`/api/v1/queue/${event}/front`),
@@ -96,16 +102,18 @@ async function check(event) {
   if (!published.ok) throw new Error("nothing is published");
   const { front } = await published.json();
   if (!front.draw) return say("none", "This line has no draw: who came first stands first.");
-  if (!front.draw.opened) {
-    return say("unopened", "The draw has not been opened yet. Until then nobody knows a position.");
-  }
   const { commitment, beacon, opened } = front.draw;
+  show("commitment", commitment);
+  document.getElementById("how").hidden = false;
+  if (!opened) {
+    show("secret", "not revealed yet");
+    show("beacon", describe(beacon, "not known yet"));
+    return say("unopened", "The draw has not been opened yet. Note the announced value below: the opening must keep to it.");
+  }
   const secret = decode(opened.secret);
   const committed = encode(new Uint8Array(await crypto.subtle.digest("SHA-256", secret)));
-  show("commitment", commitment);
   show("secret", opened.secret);
-  show("beacon", describe(beacon, opened.beacon));
-  document.getElementById("how").hidden = false;
+  show("beacon", describe(beacon, readable(beacon, decode(opened.beacon))));
   if (committed !== commitment) {
     return say("broken", "The secret is NOT the one that was announced. This draw is not to be believed.");
   }

@@ -68,7 +68,8 @@ function pollSecs(m, now) {
   const state = stateOf(m, now);
   if (!m.front || state === 'joining') return near;
   let left = far * 8;
-  if (state === 'scheduled' && m.front.opens_at) left = (m.front.opens_at - now) / 1000;
+  // Overdue, an opening waits for its draw: no reason for all to ask at once.
+  if (state === 'scheduled' && m.front.opens_at > now) left = (m.front.opens_at - now) / 1000;
   else if (state === 'waiting' && rangeOf(m)) left = rangeOf(m)[0];
   return Math.max(near, Math.min(far, left / 8));
 }
@@ -185,8 +186,10 @@ async function readFront() {
   const isNewer = !old || next.line !== old.line || next.epoch > old.epoch || (next.epoch === old.epoch && next.seq >= old.seq);
   if (isNewer) model.front = next;
   // A new line makes places void; the opening may give us a position by draw.
-  if (isNewer && old && model.place && (next.line !== old.line || old.phase === 'scheduled' && next.phase !== old.phase)) {
-    if (next.line !== old.line) model.shown = 0;
+  const isOther = isNewer && old && (next.line !== old.line || old.phase === 'scheduled' && next.phase !== old.phase);
+  const isDrawn = next.draw && next.draw.opened && model.place && model.place.position === null;
+  if (model.place && (isOther || isDrawn)) {
+    if (old && next.line !== old.line) model.shown = 0;
     await readPlace();
   }
   return { isHeard: true, retrySecs };
@@ -234,7 +237,7 @@ function tick() {
   const { place, front } = model;
   if (place && front) {
     model.shown = Math.max(model.shown, frontAt(front, place.lane, now()));
-    const isReached = front.phase === 'open' && place.state === 'waiting' && positionOf(model) <= model.shown;
+    const isReached = front.phase === 'open' && place.state === 'waiting' && !(front.draw && place.position === null) && positionOf(model) <= model.shown;
     if (isReached && now() >= model.confirmAt) confirmTurn();
   }
   paint();

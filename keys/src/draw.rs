@@ -3,8 +3,9 @@
 //! Before the opening the controller publishes a commitment to a secret and says which beacon will
 //! be mixed in; at the opening it publishes how many there are, the beacon's value and the secret.
 //! From these alone everybody computes every position: a keyed permutation of the numbers, so
-//! nothing is stored for anyone. The operator cannot choose the order, for the secret was fixed
-//! before the beacon's value was known; and nobody else can, for the secret was not known.
+//! nothing is stored for anyone. Nobody outside can choose the order, for the secret was not known.
+//! The operator cannot either, as far as the beacon's value was unknown when the last of the counted
+//! came: whoever knows the secret and the value can try what one number more or less would give.
 //!
 //! The permutation is a balanced Feistel network with [`ROUNDS`] rounds of HMAC-SHA256 over the
 //! next even power of two, walked until it is inside (Black and Rogaway, "Ciphers with Arbitrary
