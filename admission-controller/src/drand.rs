@@ -44,9 +44,8 @@ enum RoundError {
 
 /// A client for [`watch`].
 pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
-    // An error means that the process has chosen a provider already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()
+    // Unlike the origin, the network is outside: a proxy of the environment may lead there.
+    crate::start::http_client().build()
 }
 
 /// Asks for what draws wait for, from their opening on, until told to stop.

@@ -172,13 +172,14 @@ pub async fn start(
 }
 
 fn origin_client() -> Result<reqwest::Client, reqwest::Error> {
+    http_client().no_proxy().pool_max_idle_per_host(1).build()
+}
+
+/// What our clients have in common: they follow no redirects.
+pub(crate) fn http_client() -> reqwest::ClientBuilder {
     // An error means that the process has chosen a provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .pool_max_idle_per_host(1)
-        .build()
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none())
 }
 
 async fn serve(listener: TcpListener, router: axum::Router, shutdown: watch::Receiver<bool>) {

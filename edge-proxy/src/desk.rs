@@ -277,10 +277,7 @@ impl Desk {
                         Some(&standing),
                         verdict,
                     ))),
-                    Err(error) => {
-                        self.controller_failed("lease", &error);
-                        Ok(Outcome::Answer(self.hold_on(visit, &room.room.spec.title)))
-                    }
+                    Err(error) => Ok(Outcome::Answer(self.no_number(visit, room, &error))),
                 }
             }
             (Verdict::Show, _) => {
@@ -368,10 +365,7 @@ impl Desk {
                 self.charge(Budget::New(visit.network))?;
                 match self.issue(visit, room, &judgement).await {
                     Ok(standing) => page(&standing),
-                    Err(error) => {
-                        self.controller_failed("lease", &error);
-                        Outcome::Answer(self.hold_on(visit, &room.room.spec.title))
-                    }
+                    Err(error) => Outcome::Answer(self.no_number(visit, room, &error)),
                 }
             }
             Ok(ClaimOutcome::NotYet { .. } | ClaimOutcome::Shut) | Err(_) => page(&standing),
@@ -455,6 +449,17 @@ impl Desk {
         // A tenth of the wait that the present pace means.
         let wait_secs = ahead.saturating_mul(1000).checked_div(pace).unwrap_or(u64::from(far) * 10);
         u32::try_from(wait_secs / 10).unwrap_or(far).clamp(near, far.max(near))
+    }
+
+    /// No number could be leased for a place.
+    pub(crate) fn no_number(
+        &self,
+        visit: &Visit<'_>,
+        room: &RoomNow,
+        error: &ControllerError,
+    ) -> Answer {
+        self.controller_failed("lease", error);
+        self.hold_on(visit, &room.room.spec.title)
     }
 
     /// The controller is silent and a new visitor needs it.

@@ -160,10 +160,7 @@ impl Desk {
         let judgement = self.judge(visit, evidence.as_ref(), false);
         match self.issue(visit, &room, &judgement).await {
             Ok(standing) => Ok(self.status_answer(visit, &room, &standing, 201, "join")),
-            Err(error) => {
-                self.controller_failed("lease", &error);
-                Ok(self.hold_on(visit, &room.room.spec.title))
-            }
+            Err(error) => Ok(self.no_number(visit, &room, &error)),
         }
     }
 
@@ -204,10 +201,7 @@ impl Desk {
         let judgement = self.judge(visit, evidence.as_ref(), is_shared);
         let standing = match self.moved_if_suspect(visit, standing, &judgement).await {
             Ok(standing) => standing,
-            Err(error) => {
-                self.controller_failed("lease", &error);
-                return Ok(self.hold_on(visit, &room.room.spec.title));
-            }
+            Err(error) => return Ok(self.no_number(visit, &room, &error)),
         };
         let front = room.front_at(standing.place.claims.lane, visit.now);
         let not_yet = |front: u64| {
@@ -283,10 +277,7 @@ impl Desk {
                 Ok(self.status_answer(visit, &room, &standing, 200, "evidence"))
             }
             Ok(_) => Ok(Answer::empty(204, "evidence")),
-            Err(error) => {
-                self.controller_failed("lease", &error);
-                Ok(self.hold_on(visit, &room.room.spec.title))
-            }
+            Err(error) => Ok(self.no_number(visit, &room, &error)),
         }
     }
 
