@@ -1,0 +1,13 @@
+//! Real servers for tests: each on a free port and in a folder of its own, both gone afterwards.
+//!
+//! A test that cannot have its server cannot tell anything, so everything here panics with the
+//! server's own last words instead of returning errors. What must be installed is listed in
+//! `scripts/install`.
+
+mod postgres;
+mod process;
+mod redis;
+
+pub use postgres::Postgres;
+pub use process::{Process, free_port};
+pub use redis::Redis;
