@@ -4,8 +4,9 @@ use keys::{Id128, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Seat;
+use super::holds::HoldView;
+use super::payment::OrderView;
 use super::refusal::Refusal;
-use super::state::{HoldView, OrderView};
 
 /// Which seats a visitor wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,23 +178,7 @@ pub enum Change {
         hold: Id128,
     },
     /// A hold is being paid.
-    PaymentBegun {
-        /// Which.
-        hold: Id128,
-        /// As which order.
-        order: Id128,
-        /// The client's idempotency key.
-        key: String,
-        /// Digest of what was asked with it.
-        body: String,
-        /// One ticket a seat.
-        tickets: Vec<Id128>,
-        /// The buyer's name.
-        name: String,
-        /// Where the tickets are sent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        email: Option<String>,
-    },
+    PaymentBegun(PaymentBegun),
     /// The provider did not answer.
     PaymentUnknown {
         /// Of which order.
@@ -213,12 +198,33 @@ pub enum Change {
     },
 }
 
+/// That a hold is being paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaymentBegun {
+    /// Which hold.
+    pub hold: Id128,
+    /// As which order.
+    pub order: Id128,
+    /// The client's idempotency key.
+    pub key: String,
+    /// Digest of what was asked with it.
+    pub body: String,
+    /// One ticket a seat.
+    pub tickets: Vec<Id128>,
+    /// The buyer's name.
+    pub name: String,
+    /// Where the tickets are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
 impl Change {
     /// The order that it changes, if any.
     #[must_use]
     pub const fn order(&self) -> Option<Id128> {
         match self {
-            Self::PaymentBegun { order, .. }
+            Self::PaymentBegun(PaymentBegun { order, .. })
             | Self::PaymentUnknown { order }
             | Self::PaymentDeclined { order, .. }
             | Self::Sold { order } => Some(*order),
@@ -235,7 +241,7 @@ impl Change {
         match self {
             Self::Held { .. } | Self::Released { .. } | Self::Expired { .. } => true,
             Self::Opened { .. }
-            | Self::PaymentBegun { .. }
+            | Self::PaymentBegun(_)
             | Self::PaymentUnknown { .. }
             | Self::PaymentDeclined { .. }
             | Self::Sold { .. } => false,

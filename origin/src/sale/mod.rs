@@ -8,18 +8,24 @@
 
 mod best;
 mod command;
+mod holds;
+mod payment;
 mod plan;
 mod refusal;
+mod saved;
 mod seats;
 mod state;
+#[cfg(test)]
+mod tests;
 
-pub use command::{BeginPayment, Change, Command, Outcome, Reply, Want};
+pub use command::{BeginPayment, Change, Command, Outcome, PaymentBegun, Reply, Want};
+pub use holds::{HoldView, SEATS_PER_ORDER_LIMIT};
+pub use payment::{OrderStage, OrderView};
 pub use plan::{Plan, PlanRow, Zone, ZoneId};
 pub use refusal::Refusal;
+pub use saved::Saved;
 pub use seats::SeatSet;
-pub use state::{
-    Counts, HoldView, Misfit, OrderStage, OrderView, Rules, SEATS_PER_ORDER_LIMIT, Saved, State,
-};
+pub use state::{Counts, Misfit, Rules, State};
 
 /// A seat of an event's venue: its index in the map, from 0.
 pub type Seat = u32;

@@ -1,0 +1,121 @@
+use super::super::payment::*;
+use super::*;
+
+#[test]
+fn a_declined_payment_gives_the_hold_back_with_the_time_that_was_left() {
+    let mut state = house();
+    state.apply(&pay(1, ANA, "k1", "b", 101), NOON.plus_secs(400));
+    let (_, reply) = state.apply(&settle(101, Outcome::Declined), NOON.plus_secs(900));
+    let Reply::Refused(declined @ Refusal::PaymentDeclined { .. }) = reply else {
+        panic!("{reply:?}")
+    };
+    let (_, reply) = state.apply(&view(1, ANA), NOON.plus_secs(900));
+    let Reply::Hold(hold) = reply else { panic!("{reply:?}") };
+    assert_eq!(hold.until, NOON.plus_secs(1100), "200 seconds were left");
+    let (_, reply) = state.apply(&pay(1, ANA, "k1", "b", 111), NOON.plus_secs(901));
+    assert_eq!(reply, Reply::Refused(declined), "same key, same reply");
+    let (_, reply) = state.apply(&pay(1, ANA, "k1b", "b", 112), NOON.plus_secs(901));
+    assert_eq!(reply, Reply::Charge { order: id(112), amount: 400 });
+}
+
+#[test]
+fn an_unknown_outcome_keeps_the_seats_until_it_is_known() {
+    let mut state = house();
+    let (_, reply) = state.apply(&settle(102, Outcome::Unknown), NOON);
+    assert_eq!(reply, Reply::Refused(Refusal::PaymentUnknown { order: id(102) }));
+    let again = pay(2, BEN, "k2", "body", 110);
+    assert_eq!(
+        state.apply(&again, NOON).1,
+        Reply::Refused(Refusal::PaymentUnknown { order: id(102) })
+    );
+    assert_eq!(state.apply(&Command::ListPaying, NOON).1, Reply::Paying(vec![id(102)]));
+    state.apply(&settle(102, Outcome::Authorised), NOON);
+    let (changes, reply) = state.apply(&again, NOON);
+    assert!(changes.is_empty(), "nothing is sold twice");
+    let Reply::Order(order) = reply else { panic!("{reply:?}") };
+    assert_eq!((order.order, order.total), (id(102), 400));
+    assert_eq!(state.apply(&Command::ListPaying, NOON).1, Reply::Paying(vec![]));
+}
+
+#[test]
+fn a_late_word_of_a_settled_order_changes_nothing() {
+    for outcome in [Outcome::Authorised, Outcome::Declined, Outcome::Unknown] {
+        let mut state = house();
+        let (changes, reply) = state.apply(&settle(103, outcome), NOON);
+        assert!(changes.is_empty() && matches!(reply, Reply::Order(_)), "{outcome:?}: {reply:?}");
+        state.apply(&settle(102, Outcome::Declined), NOON);
+        let (changes, reply) = state.apply(&settle(102, outcome), NOON);
+        assert!(changes.is_empty(), "{outcome:?}");
+        assert_eq!(reply, Reply::Refused(Refusal::UnknownOrder), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_hold_is_tried_ten_times() {
+    let mut state = house();
+    for attempt in 0..ATTEMPTS_MAX as u8 {
+        let (_, reply) =
+            state.apply(&pay(1, ANA, &format!("k{attempt}"), "b", 120 + attempt), NOON);
+        assert!(matches!(reply, Reply::Charge { .. }), "{attempt}: {reply:?}");
+        state.apply(&settle(120 + attempt, Outcome::Declined), NOON);
+    }
+    let (_, reply) = state.apply(&pay(1, ANA, "more", "b", 140), NOON);
+    assert_eq!(reply, Reply::Refused(Refusal::TooManyAttempts { max: ATTEMPTS_MAX }));
+}
+
+#[test]
+fn a_visitor_is_tried_thirty_times_however_often_seats_are_held_again() {
+    let mut state = house();
+    let mut tried = 0;
+    for round in 0..4_u8 {
+        state.apply(&hold(10 + round, ANA, &[9]), NOON);
+        for attempt in 0..10_u8 {
+            let order = 120 + 10 * round + attempt;
+            let key = format!("k{order}");
+            let (_, reply) = state.apply(&pay(10 + round, ANA, &key, "b", order), NOON);
+            if reply == Reply::Refused(Refusal::TooManyAttempts { max: 30 }) {
+                continue;
+            }
+            assert!(matches!(reply, Reply::Charge { .. }), "{round} {attempt}: {reply:?}");
+            state.apply(&settle(order, Outcome::Declined), NOON);
+            tried += 1;
+        }
+        state.apply(&release(10 + round, ANA), NOON);
+    }
+    assert_eq!(tried, DECLINED_PER_VISITOR_MAX);
+    state.apply(&hold(20, ANA, &[9]), NOON.plus_secs(DECLINED_KEPT_SECS));
+    let (_, reply) = state.apply(&pay(20, ANA, "k", "b", 250), NOON.plus_secs(DECLINED_KEPT_SECS));
+    assert!(matches!(reply, Reply::Charge { .. }), "a day later: {reply:?}");
+}
+
+#[test]
+fn a_hold_larger_than_the_tickets_drawn_is_refused_and_nothing_breaks() {
+    let mut state = house();
+    let Command::BeginPayment(begin) = pay(1, ANA, "k", "b", 110) else { unreachable!() };
+    let short = BeginPayment { tickets: vec![id(7)], ..begin };
+    let (changes, reply) = state.apply(&Command::BeginPayment(short), NOON);
+    assert_eq!(reply, Reply::Refused(Refusal::TooManySeats { asked: 2, max: 1 }));
+    assert!(changes.is_empty());
+}
+
+#[test]
+fn what_was_promised_is_charged_whatever_seats_cost_after_a_restart() {
+    let dearer = || {
+        let rows =
+            vec![PlanRow { first: 0, len: 10, zone: 0 }, PlanRow { first: 10, len: 10, zone: 0 }];
+        let zones = vec![Zone { id: "near".into(), price: 999 }];
+        Arc::new(Plan::new(rows, zones, (0..20).collect(), "two rows".into()).unwrap())
+    };
+    let mut state = State::restore(dearer(), rules(), house().save()).unwrap();
+    let (_, reply) = state.apply(&pay(1, ANA, "k", "b", 110), NOON);
+    assert_eq!(reply, Reply::Charge { order: id(110), amount: 400 });
+    let (_, reply) = state.apply(&Command::ViewOrder { order: id(103) }, NOON);
+    let Reply::Order(order) = reply else { panic!("{reply:?}") };
+    assert_eq!((order.total, order.prices), (200, vec![200]));
+    // The same from the log alone.
+    let (changes, _) = State::new(plan(), rules()).apply(&hold(1, ANA, &[0, 10]), NOON);
+    let mut replayed = State::new(dearer(), rules());
+    replayed.evolve(&changes[0], NOON).unwrap();
+    let (_, reply) = replayed.apply(&pay(1, ANA, "k", "b", 110), NOON);
+    assert_eq!(reply, Reply::Charge { order: id(110), amount: 300 });
+}
