@@ -15,9 +15,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::metrics::{Metrics, Paid};
-use crate::partition::{Answer, Partition, Unavailable, partition_of};
+use crate::partition::{Answer, Unavailable};
 use crate::pay::{Charge, Gateway, GatewayError, Standing};
 use crate::sale::{BeginPayment, Command, Outcome, Refusal, Reply};
+use crate::sales::Sales;
 
 /// Money is counted in this currency.
 pub const CURRENCY: &str = "USD";
@@ -61,42 +62,6 @@ pub struct Checked {
     pub answer: Answer,
     /// What we waited for the provider.
     pub provider_took: Duration,
-}
-
-/// The way to the seats, whatever partition they are in.
-#[derive(Debug)]
-pub struct Sales {
-    partitions: Vec<Partition>,
-    events: Vec<EventId>,
-}
-
-impl Sales {
-    /// The partitions, in order, and the events they serve.
-    #[must_use]
-    pub fn new(partitions: Vec<Partition>, events: Vec<EventId>) -> Self {
-        Self { partitions, events }
-    }
-
-    /// Asks one thing of one event.
-    ///
-    /// # Errors
-    /// If there is no answer now.
-    pub async fn ask(&self, event: &EventId, command: Command) -> Result<Answer, Unavailable> {
-        let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
-        let partition = self.partitions.get(partition_of(event, count) as usize);
-        partition.ok_or(Unavailable::Down)?.ask(event, command).await
-    }
-
-    /// The events on sale.
-    #[must_use]
-    pub fn events(&self) -> &[EventId] {
-        &self.events
-    }
-
-    /// Tells all writers to end.
-    pub fn stop(&self) {
-        self.partitions.iter().for_each(Partition::stop);
-    }
 }
 
 /// Takes payments.
@@ -270,7 +235,7 @@ impl Checkout {
             tasks.spawn(async move { checkout.give_back(order).await });
         }
         for event in self.sales.events() {
-            let Ok(answer) = self.sales.ask(event, Command::ListPaying).await else { continue };
+            let Ok(answer) = self.sales.ask(&event, Command::ListPaying).await else { continue };
             let Reply::Paying(orders) = answer.reply else { continue };
             for order in orders {
                 if self.attended().contains(&order) {
@@ -322,7 +287,7 @@ mod tests {
         let rules = SandboxRules { timeout: Duration::ZERO, slow: Duration::ZERO };
         let sandbox = Sandbox::open(Some(&path), rules).unwrap();
         let broken = rusqlite::Connection::open(&path).unwrap();
-        let sales = Arc::new(Sales::new(Vec::new(), Vec::new()));
+        let sales = Arc::new(Sales::new(Vec::new(), []));
         let metrics = Arc::new(Metrics::new().unwrap());
         let gateway = Gateway::Sandbox(sandbox.clone());
         let checkout = Arc::new(Checkout::new(sales, gateway, Arc::clone(&metrics)));

@@ -4,6 +4,7 @@
 //! partition ([`partition`]) that decides with plain functions ([`sale`]) and writes what it
 //! decided to a log ([`log`]); everything else is a way to it or a view of it.
 
+pub mod board;
 pub mod catalogue;
 pub mod checkout;
 pub mod config;
@@ -16,8 +17,10 @@ pub mod passes;
 pub mod pay;
 pub mod record;
 pub mod sale;
+pub mod sales;
 pub mod shelf;
 mod squeeze;
+pub mod stand;
 mod start;
 pub mod steady;
 pub mod ticket;

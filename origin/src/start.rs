@@ -4,21 +4,23 @@
 //! closes the doors first, then the writers, then the log.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle as Thread;
 use std::time::{Duration, Instant};
 
-use keys::{EventId, Id128, KeyFileError, Owner, Timestamp};
+use keys::{Id128, KeyFileError, Owner, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::catalogue::{Catalogue, CatalogueError, Event, Status};
-use crate::checkout::{Checkout, Sales};
+use crate::board::Board;
+use crate::catalogue::{Catalogue, CatalogueError, Status};
+use crate::checkout::Checkout;
 use crate::config::OriginConfig;
-use crate::http::{self, App, Documents, Doors, Pages, Shop};
+use crate::http::{self, App, Documents, Doors, Pages};
 use crate::load::Window;
 use crate::log::{Log, LogError, SqliteLog};
 use crate::metrics::Metrics;
@@ -27,11 +29,10 @@ use crate::partition::{
 };
 use crate::passes::Passes;
 use crate::pay::{Gateway, Sandbox};
-use crate::sale::Rules;
-use crate::shelf::Shelf;
+use crate::sales::Sales;
+use crate::stand::{Hall, Stand, StandError};
 use crate::steady::Reading;
 use crate::ticket::{TicketError, TicketFacts, barcode};
-use crate::venue::{BowlError, MapDocument, Venue};
 
 /// Requests under way may take this long to end once we are told to stop; a payment that takes
 /// longer is resolved at the next start.
@@ -77,22 +78,9 @@ pub enum StartError {
     /// The lists of events cannot be used.
     #[error("catalogue")]
     Catalogue(#[from] CatalogueError),
-    /// A stadium on sale cannot be laid out.
-    #[error("seats of {event}")]
-    Venue {
-        /// For which event.
-        event: EventId,
-        /// The cause.
-        source: BowlError,
-    },
-    /// A seat plan does not fit together.
-    #[error("seat plan of {event}: {why}")]
-    Plan {
-        /// For which event.
-        event: EventId,
-        /// What does not fit.
-        why: &'static str,
-    },
+    /// An event on sale has no seats.
+    #[error(transparent)]
+    Stand(#[from] StandError),
     /// The log cannot be opened.
     #[error("log")]
     Log(#[from] LogError),
@@ -240,7 +228,20 @@ impl House {
         let began = Instant::now();
         let clock: Clock =
             Arc::new(move || Reading { wall: Timestamp::now(), elapsed: began.elapsed() });
-        let Stands { shops, maps, setups } = Stands::build(&catalogue, *rules)?;
+        let on_sale = catalogue.events().iter().filter(|event| event.status == Status::OnSale);
+        let (shops, maps) = (Board::default(), Board::default());
+        let mut setups = Vec::new();
+        let mut halls: BTreeMap<u32, Hall> = BTreeMap::new();
+        for event in on_sale {
+            let hall = match halls.entry(event.stadium.capacity) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(new) => new.insert(Hall::bowl(event)?).clone(),
+            };
+            let Stand { shop, setup, map } = Stand::new(event.clone(), hall, *rules)?;
+            maps.put(map.hash.clone(), map);
+            shops.put(setup.event.clone(), shop);
+            setups.push(setup);
+        }
 
         let mut handles = Vec::new();
         let mut writers = Vec::new();
@@ -261,7 +262,7 @@ impl House {
             handles.push(handle);
             writers.push(writer);
         }
-        let sales = Arc::new(Sales::new(handles, shops.keys().cloned().collect()));
+        let sales = Arc::new(Sales::new(handles, setups));
         let ledger = data_dir.join("sandbox.sqlite");
         let sandbox = Sandbox::open(Some(&ledger), config.sandbox)
             .map_err(|source| StartError::Sandbox { path: ledger, source })?;
@@ -270,7 +271,7 @@ impl House {
         let app = App {
             name: config.name.clone(),
             rules: *rules,
-            documents: Documents::new(&catalogue, &shops, *rules),
+            documents: Documents::new(&catalogue, &shops.all(), *rules),
             catalogue,
             shops,
             maps,
@@ -285,55 +286,6 @@ impl House {
             internal_token: config.internal_token.clone(),
         };
         Ok(Self { app: Arc::new(app), writers })
-    }
-}
-
-/// Seats and maps of the events on sale.
-struct Stands {
-    shops: BTreeMap<EventId, Shop>,
-    maps: BTreeMap<String, MapDocument>,
-    setups: Vec<EventSetup>,
-}
-
-impl Stands {
-    fn build(catalogue: &Catalogue, rules: Rules) -> Result<Self, StartError> {
-        let mut stands = Self { shops: BTreeMap::new(), maps: BTreeMap::new(), setups: Vec::new() };
-        let mut venues: BTreeMap<u32, (Arc<Venue>, String)> = BTreeMap::new();
-        for event in catalogue.events().iter().filter(|event| event.status == Status::OnSale) {
-            let capacity = event.stadium.capacity;
-            let (venue, hash) = match venues.get(&capacity) {
-                Some(known) => known.clone(),
-                None => {
-                    let made = stands.lay_out(event)?;
-                    venues.insert(capacity, made.clone());
-                    made
-                }
-            };
-            let id = || event.id.clone();
-            let plan = venue.plan(event.prices);
-            let plan = plan.map_err(|why| StartError::Plan { event: id(), why })?;
-            let shelf = Arc::new(Shelf::new(plan.capacity()));
-            stands.setups.push(EventSetup {
-                event: id(),
-                plan: Arc::new(plan),
-                rules,
-                shelf: Arc::clone(&shelf),
-            });
-            let map_url = format!("/api/v1/maps/{hash}");
-            stands.shops.insert(id(), Shop { event: event.clone(), venue, map_url, shelf });
-        }
-        Ok(stands)
-    }
-
-    fn lay_out(&mut self, event: &Event) -> Result<(Arc<Venue>, String), StartError> {
-        let failed = |source| StartError::Venue { event: event.id.clone(), source };
-        let venue = Venue::bowl(event.stadium.capacity).map_err(failed)?;
-        let unwritten =
-            |_| StartError::Plan { event: event.id.clone(), why: "the map is not JSON" };
-        let map = MapDocument::new(&venue).map_err(unwritten)?;
-        let hash = map.hash.clone();
-        self.maps.insert(hash.clone(), map);
-        Ok((Arc::new(venue), hash))
     }
 }
 

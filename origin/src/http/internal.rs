@@ -56,7 +56,8 @@ impl FromRequestParts<Arc<App>> for Trusted {
 
 async fn load(State(app): State<Arc<App>>, _: Trusted) -> Result<Response, Refused> {
     // Stock that no writer keeps up to date would be believed for ever.
-    if let Some(shop) = app.shops.values().find(|shop| !shop.shelf.is_fresh()) {
+    let shops = app.shops.all();
+    if let Some(shop) = shops.values().find(|shop| !shop.shelf.is_fresh()) {
         let refused = Refused::from(Unavailable::Down);
         return Err(refused.detail(format!("the writer of {} is down", shop.event.id)));
     }
@@ -65,7 +66,8 @@ async fn load(State(app): State<Arc<App>>, _: Trusted) -> Result<Response, Refus
 
 fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {
     let seen = app.window.seen(now);
-    let stock = app.shops.values().map(|shop| {
+    let shops = app.shops.all();
+    let stock = shops.values().map(|shop| {
         let Counts { free, held, paying, sold } = shop.shelf.counts();
         let capacity = u64::from(shop.venue.seats);
         Stock { event: shop.event.id.clone(), capacity, free, held, paying, sold }
@@ -117,7 +119,7 @@ async fn ledger(
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let mut counts = Counts::default();
-    for shop in app.shops.values() {
+    for shop in app.shops.all().values() {
         let more = shop.shelf.counts();
         counts.free += more.free;
         counts.held += more.held;

@@ -10,7 +10,6 @@ mod public;
 mod shopper;
 mod views;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,13 +18,17 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use keys::{EventId, Owner, Secret};
 use tokio::sync::Semaphore;
 
+use crate::board::Board;
 use crate::catalogue::{Catalogue, Event, Status};
-use crate::checkout::{Checkout, Sales};
+use crate::checkout::Checkout;
 use crate::load::Window;
 use crate::metrics::Metrics;
+use crate::partition::OpenError;
 use crate::passes::Passes;
 use crate::sale::Rules;
+use crate::sales::Sales;
 use crate::shelf::Shelf;
+use crate::stand::Stand;
 use crate::venue::{MapDocument, Venue};
 
 pub use listener::Doors;
@@ -57,10 +60,10 @@ pub struct App {
     pub rules: Rules,
     /// All events.
     pub catalogue: Catalogue,
-    /// Those on sale.
-    pub shops: BTreeMap<EventId, Shop>,
+    /// Those that are or were on sale.
+    pub shops: Board<EventId, Shop>,
     /// Maps by hash.
-    pub maps: BTreeMap<String, MapDocument>,
+    pub maps: Board<String, MapDocument>,
     /// Descriptions of events, written once.
     pub documents: Documents,
     /// Files of the shop's pages.
@@ -85,8 +88,22 @@ pub struct App {
 
 impl App {
     /// An event that is on sale.
-    fn shop(&self, event: &EventId) -> Option<&Shop> {
+    fn shop(&self, event: &EventId) -> Option<Arc<Shop>> {
         self.shops.get(event).filter(|shop| shop.event.status == Status::OnSale)
+    }
+
+    /// Puts an event on sale while we run; asking again is safe. The next start must find it in
+    /// the catalogue, so note it there first. To end a sale, put the shop back with another status:
+    /// its writer stays, for the orders that are under way.
+    ///
+    /// # Errors
+    /// If its writer cannot be asked, or has sold other seats under that id.
+    pub async fn open(&self, stand: Stand) -> Result<(), OpenError> {
+        let Stand { shop, setup, map } = stand;
+        self.sales.open(setup).await?;
+        self.maps.put(map.hash.clone(), map);
+        self.shops.put(shop.event.id.clone(), shop);
+        Ok(())
     }
 }
 

@@ -90,7 +90,7 @@ async fn map(
 }
 
 async fn availability(shopper: Shopper, asked: HeaderMap) -> Result<Response, Refused> {
-    let shelf = &shopper.shop()?.shelf;
+    let shelf = &shopper.shop().shelf;
     if !shelf.is_fresh() {
         return Err(Unavailable::Down.into());
     }
@@ -134,7 +134,7 @@ async fn make_hold(
     let hold = Id128::random();
     let command = Command::Hold { hold, sub: shopper.pass.sub, want };
     let answer = app.sales.ask(shopper.event(), command).await?;
-    let shop = shopper.shop()?;
+    let shop = shopper.shop();
     let body = hold_body(shop, answer)?;
     let location = format!("/api/v1/events/{}/holds/{hold}", shopper.event());
     let location = HeaderValue::try_from(location).map_err(|_| Refused::internal())?;
@@ -149,7 +149,7 @@ async fn view_hold(
 ) -> Result<Response, Refused> {
     let command = Command::ViewHold { hold: hold_id(&hold)?, sub: shopper.pass.sub };
     let answer = app.sales.ask(shopper.event(), command).await?;
-    let body = hold_body(shopper.shop()?, answer)?;
+    let body = hold_body(shopper.shop(), answer)?;
     Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
 }
 
@@ -231,7 +231,7 @@ async fn make_order(
 ) -> Result<Response, Refused> {
     let key = idempotency_key(&asked)?;
     body.check()?;
-    let shop = shopper.shop()?;
+    let shop = shopper.shop();
     // A digest of what was understood, so that spacing and order of members do not matter.
     let digest = serde_json::to_vec(&body).map_err(|_| Refused::internal())?;
     let order = Id128::random();
@@ -313,7 +313,7 @@ fn find_order(app: &App, order: &str) -> Result<(EventId, OrderView), Refused> {
     let unknown = || Refused::not_found("unknown-order", "No such order");
     let order: Id128 = order.parse().map_err(|_| unknown())?;
     let mut are_fresh = true;
-    for (event, shop) in &app.shops {
+    for (event, shop) in app.shops.all().iter() {
         let is_fresh = shop.shelf.is_fresh();
         are_fresh &= is_fresh;
         match shop.shelf.order(order) {
@@ -333,7 +333,7 @@ async fn view_order(
 ) -> Result<Response, Refused> {
     let (event, order) = find_order(&app, &order)?;
     let shop = app.shop(&event).ok_or_else(Refused::internal)?;
-    let body = views::order(&app, shop, &order).map_err(|error| unsigned(&error))?;
+    let body = views::order(&app, &shop, &order).map_err(|error| unsigned(&error))?;
     Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
 }
 
@@ -348,7 +348,7 @@ async fn qr(
     let found = order.seats.iter().find(|(_, id)| *id == ticket).filter(|_| is_sold);
     let found = *found.ok_or_else(unknown)?;
     let shop = app.shop(&event).ok_or_else(Refused::internal)?;
-    let barcode = views::sealed(&app, shop, &order, found).map_err(|error| unsigned(&error))?;
+    let barcode = views::sealed(&app, &shop, &order, found).map_err(|error| unsigned(&error))?;
     let svg = qr_svg(&barcode).map_err(|error| unsigned(&error))?;
     let headers = [(header::CONTENT_TYPE, SVG), (header::CACHE_CONTROL, PRIVATE)];
     Ok((headers, Bytes::from(svg)).into_response())

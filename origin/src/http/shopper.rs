@@ -31,16 +31,16 @@ pub fn shows_pass(app: &App, path: &str, headers: &HeaderMap) -> bool {
 /// A visitor with a verified pass, at an event that is on sale.
 #[derive(Debug)]
 pub struct Shopper {
-    app: Arc<App>,
     event: EventId,
+    shop: Arc<Shop>,
     /// The pass.
     pub pass: Arc<Verified<Pass>>,
 }
 
 impl Shopper {
     /// Where the visitor shops.
-    pub fn shop(&self) -> Result<&Shop, Refused> {
-        self.app.shop(&self.event).ok_or_else(not_on_sale)
+    pub fn shop(&self) -> &Shop {
+        &self.shop
     }
 
     /// For which event.
@@ -72,10 +72,8 @@ impl FromRequestParts<Arc<App>> for Shopper {
         if let Some(verified) = parts.extensions.get::<SawPass>() {
             verified.0.store(true, Ordering::Relaxed);
         }
-        if app.shop(&event).is_none() {
-            return Err(not_on_sale());
-        }
-        Ok(Self { app: Arc::clone(app), event, pass })
+        let shop = app.shop(&event).ok_or_else(not_on_sale)?;
+        Ok(Self { event, shop, pass })
     }
 }
 

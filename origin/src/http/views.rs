@@ -1,6 +1,7 @@
 //! How things look in the API: the JSON of events, holds and orders.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use keys::{EventId, Timestamp};
@@ -25,7 +26,7 @@ pub struct Documents {
 impl Documents {
     /// Writes them.
     #[must_use]
-    pub fn new(catalogue: &Catalogue, shops: &BTreeMap<EventId, Shop>, rules: Rules) -> Self {
+    pub fn new(catalogue: &Catalogue, shops: &BTreeMap<EventId, Arc<Shop>>, rules: Rules) -> Self {
         let list: Vec<Value> = catalogue.events().iter().map(summary).collect();
         let events = Bytes::from(json!({ "events": list }).to_string());
         let described = catalogue.events().iter().map(|event| {

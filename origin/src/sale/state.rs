@@ -233,6 +233,12 @@ impl State {
         self.opened.is_none().then_some(Change::Opened { plan })
     }
 
+    /// Name of the seating that the sale began with, once it has.
+    #[must_use]
+    pub fn seating(&self) -> Option<&str> {
+        self.opened.as_deref()
+    }
+
     /// What to answer to a command that was not refused, once it is carried out.
     fn reply(&self, command: &Command, changes: &[Change]) -> Reply {
         match command {

@@ -1,11 +1,14 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
-use keys::Id128;
+use keys::{Id128, Timestamp};
 
+use super::book::Book;
 use super::*;
-use crate::log::{Fault, MemoryLog, SqliteLog};
-use crate::sale::{BeginPayment, Change, Outcome, PlanRow, Want, Zone};
+use crate::log::{AppendError, Fault, LogError, MemoryLog, SqliteLog};
+use crate::record::{self, Entry, Record, RecordError};
+use crate::sale::{BeginPayment, Change, Outcome, PlanRow, Refusal, State, Want, Zone};
 
 /// A partition with one event of 40 seats in a row, a clock that stands still until it is moved,
 /// and a log that outlives it.
@@ -296,7 +299,7 @@ type Waiting = oneshot::Receiver<Result<Answer, Unavailable>>;
 
 fn job(command: Command) -> (Job, Waiting) {
     let (answer, waiting) = oneshot::channel();
-    (Job { event: the_final(), command, answer }, waiting)
+    (Job::Ask(Ask { event: the_final(), command, answer }), waiting)
 }
 
 #[tokio::test]
@@ -442,6 +445,61 @@ async fn a_stop_takes_no_snapshot_and_a_dead_writer_leaves_no_fresh_shelf() {
     assert_eq!(partition.ask(&the_final(), hold(&[1])).await, Err(Unavailable::Down));
     new.kill();
     assert_eq!(handle().get_snapshot(0).unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_event_is_sold_from_the_moment_it_is_opened_and_after_every_restart_with_it() {
+    let (_log, handle) = memory();
+    let house = House::open(handle());
+    let gala: EventId = "gala".parse().unwrap();
+    let shelf = Arc::new(Shelf::new(40));
+    let seats = |name: &str| {
+        let mut of_final = setup(handle(), &Clocks::default(), &shelf).events.remove(0);
+        of_final.event = gala.clone();
+        let zones = vec![Zone { id: "cat1".into(), price: 100 }];
+        let rows = vec![PlanRow { first: 0, len: 40, zone: 0 }];
+        let plan = Plan::new(rows, zones, (0..40).collect(), name.into()).unwrap();
+        EventSetup { plan: Arc::new(plan), ..of_final }
+    };
+    assert_eq!(house.partition.ask(&gala, hold(&[3])).await, Err(Unavailable::Down));
+    house.partition.open(seats("a draft")).await.unwrap();
+    // Nothing was sold yet, so the seating may still change.
+    house.partition.open(seats("a hall")).await.unwrap();
+    assert!(shelf.is_fresh());
+    let held = house.partition.ask(&gala, hold(&[3])).await.unwrap().reply;
+    assert!(matches!(held, Reply::Hold(_)), "{held:?}");
+    assert_eq!((shelf.counts().held, house.shelf.counts().held), (1, 0));
+    house.partition.open(seats("a hall")).await.unwrap();
+    assert!(is_taken(&house.partition.ask(&gala, hold(&[3])).await.unwrap().reply), "still so");
+    let error = house.partition.open(seats("another hall")).await.unwrap_err();
+    assert!(matches!(error, OpenError::Seating { .. }), "{error}");
+    house.kill();
+    assert!(!shelf.is_fresh());
+    let error = House::try_open(handle()).err().unwrap();
+    assert!(matches!(error, PartitionError::UnknownEvent { .. }), "{error}");
+    let with_both = setup(handle(), &Clocks::default(), &Arc::new(Shelf::new(40)));
+    let events = [with_both.events, vec![seats("a hall")]].concat();
+    let (partition, thread) = Partition::start(PartitionSetup { events, ..with_both }).unwrap();
+    assert!(is_taken(&partition.ask(&gala, hold(&[3])).await.unwrap().reply));
+    partition.stop();
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn an_event_that_was_opened_outlives_a_failed_write() {
+    let (log, handle) = memory();
+    let house = House::open(handle());
+    let gala: EventId = "gala".parse().unwrap();
+    let shelf = Arc::new(Shelf::new(40));
+    let of_final = setup(handle(), &Clocks::default(), &shelf).events.remove(0);
+    house.partition.open(EventSetup { event: gala.clone(), ..of_final }).await.unwrap();
+    log.inject(Fault::Lost);
+    assert_eq!(house.partition.ask(&gala, hold(&[1])).await, Err(Unavailable::Down));
+    house.hold_once_up(&[1]).await;
+    let held = house.partition.ask(&gala, hold(&[1])).await.unwrap().reply;
+    assert!(matches!(held, Reply::Hold(_)), "{held:?}");
+    assert!(shelf.is_fresh());
+    house.kill();
 }
 
 #[test]
