@@ -2,6 +2,7 @@
 
 mod body;
 mod guard;
+mod holds;
 mod internal;
 mod listener;
 mod pages;
@@ -110,6 +111,7 @@ impl App {
 /// What visitors reach.
 pub fn public(app: Arc<App>) -> Router {
     public::routes()
+        .merge(holds::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
         .with_state(app)

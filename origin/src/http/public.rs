@@ -11,19 +11,17 @@ use axum::routing::get;
 use bytes::Bytes;
 use keys::{EventId, Id128};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::body::Json;
 use super::guard::ProviderTook;
+use super::holds::hold_id;
 use super::problem::Refused;
 use super::shopper::{Shopper, unknown_event};
 use super::{App, Shop, pages, views};
 use crate::checkout::Checked;
 use crate::partition::{Answer, Unavailable};
-use crate::sale::{
-    BeginPayment, Command, OrderStage, OrderView, Refusal, Reply, SEATS_PER_ORDER_LIMIT, Seat, Want,
-};
+use crate::sale::{BeginPayment, OrderStage, OrderView, Refusal, Reply, SEATS_PER_ORDER_LIMIT};
 use crate::ticket::{TicketError, qr_svg};
 use crate::venue::hex;
 
@@ -38,7 +36,7 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=3153600
 /// What everybody may keep for half a minute.
 const SHORT: HeaderValue = HeaderValue::from_static("public, max-age=30");
 /// What belongs to one visitor.
-const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SVG: HeaderValue = HeaderValue::from_static("image/svg+xml");
 
@@ -53,8 +51,6 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/api/v1/events/{event}", get(event))
         .route("/api/v1/maps/{hash}", get(map))
         .route("/api/v1/events/{event}/availability", get(availability))
-        .route("/api/v1/events/{event}/holds", axum::routing::post(make_hold))
-        .route("/api/v1/events/{event}/holds/{hold}", get(view_hold).delete(release))
         .route("/api/v1/events/{event}/orders", axum::routing::post(make_order))
         .route("/api/v1/orders/{order}", get(view_order))
         .route("/api/v1/orders/{order}/tickets/{ticket}/qr.svg", get(qr))
@@ -103,82 +99,6 @@ async fn availability(shopper: Shopper, asked: HeaderMap) -> Result<Response, Re
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
     Ok((headers, body).into_response())
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HoldBody {
-    seats: Option<Vec<Seat>>,
-    best: Option<BestBody>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BestBody {
-    zone: Option<String>,
-    quantity: u32,
-}
-
-async fn make_hold(
-    State(app): State<Arc<App>>,
-    shopper: Shopper,
-    Json(body): Json<HoldBody>,
-) -> Result<Response, Refused> {
-    let want = match (body.seats, body.best) {
-        (Some(seats), None) => Want::Seats(seats),
-        (None, Some(BestBody { zone, quantity })) => Want::Best { zone, quantity },
-        (Some(_), Some(_)) | (None, None) => {
-            return Err(Refused::invalid("expected either seats or best"));
-        }
-    };
-    let hold = Id128::random();
-    let command = Command::Hold { hold, sub: shopper.pass.sub, want };
-    let answer = app.sales.ask(shopper.event(), command).await?;
-    let shop = shopper.shop();
-    let body = hold_body(shop, answer)?;
-    let location = format!("/api/v1/events/{}/holds/{hold}", shopper.event());
-    let location = HeaderValue::try_from(location).map_err(|_| Refused::internal())?;
-    let headers = [(header::CACHE_CONTROL, PRIVATE), (header::LOCATION, location)];
-    Ok((StatusCode::CREATED, headers, axum::Json(body)).into_response())
-}
-
-async fn view_hold(
-    State(app): State<Arc<App>>,
-    Path((_, hold)): Path<(String, String)>,
-    shopper: Shopper,
-) -> Result<Response, Refused> {
-    let command = Command::ViewHold { hold: hold_id(&hold)?, sub: shopper.pass.sub };
-    let answer = app.sales.ask(shopper.event(), command).await?;
-    let body = hold_body(shopper.shop(), answer)?;
-    Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
-}
-
-async fn release(
-    State(app): State<Arc<App>>,
-    Path((_, hold)): Path<(String, String)>,
-    shopper: Shopper,
-) -> Result<Response, Refused> {
-    let command = Command::Release { hold: hold_id(&hold)?, sub: shopper.pass.sub };
-    let Answer { seq, reply } = app.sales.ask(shopper.event(), command).await?;
-    match reply {
-        Reply::Freed => {
-            Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, PRIVATE)]).into_response())
-        }
-        Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),
-        _ => Err(Refused::internal()),
-    }
-}
-
-fn hold_body(shop: &Shop, Answer { seq, reply }: Answer) -> Result<Value, Refused> {
-    match reply {
-        Reply::Hold(hold) => Ok(views::hold(shop, &hold, seq)),
-        Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),
-        _ => Err(Refused::internal()),
-    }
-}
-
-fn hold_id(text: &str) -> Result<Id128, Refused> {
-    text.parse().map_err(|_| Refused::not_found("unknown-hold", "No such hold"))
 }
 
 #[derive(Debug, Deserialize, Serialize)]
