@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::catalogue::Sources;
 use crate::pay::SandboxRules;
 use crate::sale::{Rules, SEATS_PER_ORDER_LIMIT};
+use crate::ticket::MORE_FONTS_MAX;
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,8 @@ pub struct OriginConfig {
     pub connections_max: usize,
     /// Whether a damaged last record of the log may be put aside at the start.
     pub may_cut_damaged_tail: bool,
+    /// More fonts for names on tickets, asked in this order after our own.
+    pub fonts: Vec<PathBuf>,
     /// How the built-in payment provider behaves.
     pub sandbox: SandboxRules,
 }
@@ -95,7 +98,15 @@ struct OriginFile {
     #[serde(default)]
     limits: LimitsFile,
     #[serde(default)]
+    tickets: TicketsFile,
+    #[serde(default)]
     sandbox: SandboxFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TicketsFile {
+    fonts: Vec<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -189,7 +200,7 @@ impl OriginConfig {
     pub fn relative_to(mut self, folder: &Path) -> Self {
         let sources = [&mut self.sources.matches, &mut self.sources.stadiums];
         let named = [&mut self.data_dir, &mut self.keyring];
-        for path in sources.into_iter().flatten().chain(named) {
+        for path in sources.into_iter().flatten().chain(named).chain(&mut self.fonts) {
             *path = folder.join(&path);
         }
         self
@@ -200,7 +211,7 @@ impl TryFrom<OriginFile> for OriginConfig {
     type Error = ConfigError;
 
     fn try_from(file: OriginFile) -> Result<Self, ConfigError> {
-        let OriginFile { catalogue, sale, log, limits, sandbox, .. } = file;
+        let OriginFile { catalogue, sale, log, limits, tickets, sandbox, .. } = file;
         if !(1..=86_400).contains(&sale.hold_secs) {
             return refuse("sale.hold_secs", sale.hold_secs, "1 to 86400 seconds");
         }
@@ -219,6 +230,9 @@ impl TryFrom<OriginFile> for OriginConfig {
         }
         if !(1..=1_000_000).contains(&limits.connections_max) {
             return refuse("limits.connections_max", limits.connections_max, "1 to 1000000");
+        }
+        if tickets.fonts.len() > MORE_FONTS_MAX {
+            return refuse("tickets.fonts", tickets.fonts.len(), "at most 8 files");
         }
         if sandbox.timeout_ms > 60_000 {
             return refuse("sandbox.timeout_ms", sandbox.timeout_ms, "at most 60000");
@@ -244,6 +258,7 @@ impl TryFrom<OriginFile> for OriginConfig {
             in_flight_max: limits.in_flight_max,
             connections_max: limits.connections_max,
             may_cut_damaged_tail: log.cut_damaged_tail,
+            fonts: tickets.fonts,
             sandbox: SandboxRules {
                 timeout: Duration::from_millis(sandbox.timeout_ms),
                 slow: Duration::from_millis(sandbox.slow_ms),

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod partition;
 pub mod passes;
 pub mod pay;
+pub mod printer;
 pub mod record;
 pub mod sale;
 pub mod sales;

@@ -29,10 +29,11 @@ use crate::partition::{
 };
 use crate::passes::Passes;
 use crate::pay::{Gateway, Sandbox};
+use crate::printer::Printer;
 use crate::sales::Sales;
 use crate::stand::{Hall, Stand, StandError};
 use crate::steady::Reading;
-use crate::ticket::{TicketError, TicketFacts, barcode};
+use crate::ticket::{FontError, Letters, TicketError, TicketFacts, barcode};
 
 /// Requests under way may take this long to end once we are told to stop; a payment that takes
 /// longer is resolved at the next start.
@@ -75,6 +76,9 @@ pub enum StartError {
         /// The cause.
         source: TicketError,
     },
+    /// A font of `tickets.fonts` cannot be used.
+    #[error("tickets.fonts")]
+    Font(#[from] FontError),
     /// The lists of events cannot be used.
     #[error("catalogue")]
     Catalogue(#[from] CatalogueError),
@@ -223,6 +227,7 @@ impl House {
         let passes = Arc::new(Passes::load(config.keyring.clone())?);
         let catalogue = Catalogue::import(&config.sources, &config.on_sale)?;
         check_signing(config, &passes, &catalogue)?;
+        let printer = Printer::new(config.name.clone(), Letters::load(&config.fonts)?);
         let metrics = Arc::new(Metrics::new()?);
         let window = Arc::new(Window::new(*partitions, Instant::now()));
         let began = Instant::now();
@@ -279,6 +284,7 @@ impl House {
             sales,
             checkout: Arc::new(checkout),
             passes,
+            printer,
             metrics,
             window,
             partitions: *partitions,

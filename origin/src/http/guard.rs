@@ -97,7 +97,9 @@ fn label(path: Option<&MatchedPath>) -> &'static str {
         "/api/v1/events/{event}/holds/{hold}" => "hold",
         "/api/v1/events/{event}/orders" => "orders",
         "/api/v1/orders/{order}" => "order",
-        "/api/v1/orders/{order}/tickets/{ticket}/qr.svg" => "qr",
+        "/api/v1/orders/{order}/tickets/{ticket}/{document}" => "ticket",
+        "/api/v1/orders/{order}/tickets.pdf" => "tickets",
+        "/api/v1/orders/{order}/event.ics" => "calendar",
         _ => "page",
     }
 }

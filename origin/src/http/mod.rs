@@ -1,6 +1,7 @@
 //! How the outside reaches the sale: two listeners, and what every request goes through.
 
 mod body;
+mod documents;
 mod guard;
 mod holds;
 mod internal;
@@ -26,6 +27,7 @@ use crate::load::Window;
 use crate::metrics::Metrics;
 use crate::partition::OpenError;
 use crate::passes::Passes;
+use crate::printer::Printer;
 use crate::sale::Rules;
 use crate::sales::Sales;
 use crate::shelf::Shelf;
@@ -75,6 +77,8 @@ pub struct App {
     pub checkout: Arc<Checkout>,
     /// Who may shop.
     pub passes: Arc<Passes>,
+    /// Prints tickets.
+    pub printer: Printer,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The last seconds.

@@ -8,7 +8,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::Bytes;
 use keys::{EventId, Id128};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -18,11 +17,11 @@ use super::guard::ProviderTook;
 use super::holds::hold_id;
 use super::problem::Refused;
 use super::shopper::{Shopper, unknown_event};
-use super::{App, Shop, pages, views};
+use super::{App, Shop, documents, pages, views};
 use crate::checkout::Checked;
 use crate::partition::{Answer, Unavailable};
 use crate::sale::{BeginPayment, OrderStage, OrderView, Refusal, Reply, SEATS_PER_ORDER_LIMIT};
-use crate::ticket::{TicketError, qr_svg};
+use crate::ticket::TicketError;
 use crate::venue::hex;
 
 const NAME_CHARS_MAX: usize = 100;
@@ -38,7 +37,6 @@ const SHORT: HeaderValue = HeaderValue::from_static("public, max-age=30");
 /// What belongs to one visitor.
 pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const SVG: HeaderValue = HeaderValue::from_static("image/svg+xml");
 
 /// All public routes.
 pub fn routes() -> Router<Arc<App>> {
@@ -53,7 +51,9 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/api/v1/events/{event}/availability", get(availability))
         .route("/api/v1/events/{event}/orders", axum::routing::post(make_order))
         .route("/api/v1/orders/{order}", get(view_order))
-        .route("/api/v1/orders/{order}/tickets/{ticket}/qr.svg", get(qr))
+        .route("/api/v1/orders/{order}/tickets.pdf", get(documents::of_order))
+        .route("/api/v1/orders/{order}/event.ics", get(documents::calendar))
+        .route("/api/v1/orders/{order}/tickets/{ticket}/{document}", get(documents::of_ticket))
 }
 
 async fn events(State(app): State<Arc<App>>) -> Response {
@@ -207,10 +207,13 @@ fn check_signing(app: &App, shop: &Shop, order: Id128) -> Result<(), Refused> {
         total: 0,
         seq: 0,
     };
-    views::sealed(app, shop, &probe, (0, order)).map(|_| ()).map_err(|error| unsigned(&error))
+    app.printer
+        .barcode(&app.passes, shop, &probe, (0, order))
+        .map(|_| ())
+        .map_err(|error| unsigned(&error))
 }
 
-fn unsigned(error: &TicketError) -> Refused {
+pub(super) fn unsigned(error: &TicketError) -> Refused {
     let cause = std::error::Error::source(error).map(ToString::to_string);
     tracing::error!(%error, cause, "a ticket cannot be made");
     let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -229,7 +232,7 @@ fn idempotency_key(asked: &HeaderMap) -> Result<String, Refused> {
 
 /// Finds an order by its id alone, wherever it was bought. Needs no pass, so it reads what was
 /// published and leaves the writers to those who buy.
-fn find_order(app: &App, order: &str) -> Result<(EventId, OrderView), Refused> {
+pub(super) fn find_order(app: &App, order: &str) -> Result<(EventId, OrderView), Refused> {
     let unknown = || Refused::not_found("unknown-order", "No such order");
     let order: Id128 = order.parse().map_err(|_| unknown())?;
     let mut are_fresh = true;
@@ -255,21 +258,4 @@ async fn view_order(
     let shop = app.shop(&event).ok_or_else(Refused::internal)?;
     let body = views::order(&app, &shop, &order).map_err(|error| unsigned(&error))?;
     Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
-}
-
-async fn qr(
-    State(app): State<Arc<App>>,
-    Path((order, ticket)): Path<(String, String)>,
-) -> Result<Response, Refused> {
-    let unknown = || Refused::not_found("unknown-ticket", "No such ticket");
-    let ticket: Id128 = ticket.parse().map_err(|_| unknown())?;
-    let (event, order) = find_order(&app, &order)?;
-    let is_sold = order.stage == OrderStage::Sold;
-    let found = order.seats.iter().find(|(_, id)| *id == ticket).filter(|_| is_sold);
-    let found = *found.ok_or_else(unknown)?;
-    let shop = app.shop(&event).ok_or_else(Refused::internal)?;
-    let barcode = views::sealed(&app, &shop, &order, found).map_err(|error| unsigned(&error))?;
-    let svg = qr_svg(&barcode).map_err(|error| unsigned(&error))?;
-    let headers = [(header::CONTENT_TYPE, SVG), (header::CACHE_CONTROL, PRIVATE)];
-    Ok((headers, Bytes::from(svg)).into_response())
 }

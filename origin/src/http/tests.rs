@@ -218,6 +218,10 @@ impl Visitor<'_> {
     }
 }
 
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
 #[tokio::test]
 async fn from_the_list_of_events_to_a_ticket_in_the_hand() {
     let house = House::open().await;
@@ -266,6 +270,41 @@ async fn from_the_list_of_events_to_a_ticket_in_the_hand() {
     let qr = house.get(ticket["qr_url"].as_str().unwrap()).await;
     assert_eq!(qr.headers["content-type"], "image/svg+xml");
     assert!(qr.body.as_str().unwrap().starts_with("<svg"));
+    for (path, kind, begins) in [
+        (ticket["pdf_url"].as_str().unwrap(), "application/pdf", "%PDF-"),
+        (
+            &format!("/api/v1/orders/{}/tickets.pdf?lang=de", text(&order["order"])),
+            "application/pdf",
+            "%PDF-",
+        ),
+        (
+            &format!("/api/v1/orders/{}/event.ics", text(&order["order"])),
+            "text/calendar; charset=utf-8",
+            "BEGIN:VCALENDAR\r\n",
+        ),
+        (&ticket["qr_url"].as_str().unwrap().replace("svg", "png"), "image/png", "\u{fffd}PNG"),
+    ] {
+        let seen = house.get(path).await;
+        assert_eq!(
+            (seen.status.as_u16(), &seen.headers["content-type"]),
+            (200, &kind.parse().unwrap()),
+            "{path}"
+        );
+        assert!(seen.body.as_str().unwrap().starts_with(begins), "{path}");
+        assert_eq!(seen.headers["cache-control"], "private, no-store");
+    }
+    house
+        .get(&format!("/api/v1/orders/{}/tickets.pdf?size=9", text(&order["order"])))
+        .await
+        .is(422, "invalid-request");
+    house
+        .get(&format!(
+            "/api/v1/orders/{}/tickets/{}/qr.svg",
+            text(&order["order"]),
+            text(&order["order"])
+        ))
+        .await
+        .is(404, "unknown-ticket");
     let again = house.get(&format!("/api/v1{}", order["order_url"].as_str().unwrap())).await;
     assert_eq!(again.succeeds(200)["tickets"], order["tickets"]);
 

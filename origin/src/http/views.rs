@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keys::{EventId, Timestamp};
+use keys::EventId;
 use serde_json::{Value, json};
 
 use super::{App, Shop};
 use crate::catalogue::{Catalogue, Event, Status};
 use crate::checkout::CURRENCY;
 use crate::sale::{HoldView, OrderStage, OrderView, Rules, Seat};
-use crate::ticket::{TicketError, TicketFacts, barcode};
+use crate::ticket::TicketError;
 use crate::venue::Category;
 
 /// Descriptions of events, written once at the start.
@@ -128,34 +128,16 @@ fn tickets(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketErr
     let id = order.order;
     let tickets = order.seats.iter().map(|(seat, ticket)| {
         let label = label(shop, *seat);
-        let barcode = sealed(app, shop, order, (*seat, *ticket))?;
+        let barcode = app.printer.barcode(&app.passes, shop, order, (*seat, *ticket))?;
         Ok(json!({
             "ticket": ticket,
             "label": label,
             "barcode": barcode,
             "qr_url": format!("/api/v1/orders/{id}/tickets/{ticket}/qr.svg"),
+            "pdf_url": format!("/api/v1/orders/{id}/tickets/{ticket}/ticket.pdf"),
         }))
     });
     tickets.collect()
-}
-
-/// The barcode of one ticket.
-pub fn sealed(
-    app: &App,
-    shop: &Shop,
-    order: &OrderView,
-    (seat, ticket): (Seat, keys::Id128),
-) -> Result<String, TicketError> {
-    let facts = TicketFacts {
-        issuer: &app.name,
-        event: &shop.event.id,
-        starts_at: shop.event.starts_at,
-        ticket,
-        seat: label(shop, seat),
-        sold_at: order.at,
-    };
-    let sealed = app.passes.with_keyring(|keys| barcode(keys, &facts, Timestamp::now()))?;
-    Ok(sealed.as_str().to_owned())
 }
 
 fn label(shop: &Shop, seat: Seat) -> String {

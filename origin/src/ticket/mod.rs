@@ -1,17 +1,28 @@
-//! What does the buyer take home? A signed statement about one seat, and its QR code.
+//! What does the buyer take home? A signed statement about one seat, as a code, as paper, and as
+//! an entry for the calendar.
 //!
 //! Tickets are signed when they are shown, with the time of the sale: the same order gives the
 //! same barcode for as long as the key does, and a rolled key gives a fresh one that lives longer.
 
-use fast_qr::convert::Builder as _;
-use fast_qr::convert::svg::SvgBuilder;
-use fast_qr::{ECL, QRBuilder};
+mod calendar;
+mod code;
+mod letters;
+mod paper;
+mod words;
+
 use keys::{EventId, Id128, Keyring, Owner, Sealed, SignError, Ticket, Timestamp};
+use sha2::{Digest as _, Sha256};
+
+pub use calendar::Entry;
+pub use code::{Code, Dark};
+pub use letters::{FontError, Letters, MORE_FONTS_MAX, Weight};
+pub use paper::{Accent, Booklet, Occasion, Sheet};
+pub use words::{Language, local};
 
 /// A ticket is valid until this long after kick-off, in seconds: extra time, penalties, a delay.
 const EVENT_SECS: u64 = 12 * 3600;
 
-/// Why there is no QR code.
+/// Why there is no ticket.
 #[derive(Debug, thiserror::Error)]
 pub enum TicketError {
     /// The barcode cannot be signed.
@@ -23,6 +34,12 @@ pub enum TicketError {
         /// Its length.
         len_bytes: usize,
     },
+    /// The image cannot be written.
+    #[error("the QR code cannot be written as an image")]
+    Image(#[from] png::EncodingError),
+    /// The paper cannot be written.
+    #[error("the ticket cannot be written as PDF")]
+    Paper,
 }
 
 /// What a ticket says.
@@ -65,12 +82,22 @@ pub fn barcode(
     Ok(keyring.seal(&claims, now)?)
 }
 
-/// A barcode as an SVG image.
-///
-/// # Errors
-/// If it is too long.
-pub fn qr_svg(barcode: &str) -> Result<String, TicketError> {
-    let too_long = |_| TicketError::TooLong { len_bytes: barcode.len() };
-    let code = QRBuilder::new(barcode).ecl(ECL::M).build().map_err(too_long)?;
-    Ok(SvgBuilder::default().margin(4).to_str(&code))
+/// The number of an order or ticket for people to read out: twelve characters that tell nothing
+/// of the id, for an order's id opens the order.
+#[must_use]
+pub fn number(id: Id128) -> String {
+    // Without I, L, O and U, which are misread or misheard.
+    const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let digest = Sha256::new().chain_update(b"number").chain_update(id.to_string()).finalize();
+    let mut number = String::with_capacity(14);
+    for (at, byte) in digest.iter().take(12).enumerate() {
+        if at > 0 && at % 4 == 0 {
+            number.push('-');
+        }
+        number.push(char::from(LETTERS[usize::from(*byte) % LETTERS.len()]));
+    }
+    number
 }
+
+#[cfg(test)]
+mod tests;
