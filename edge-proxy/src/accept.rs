@@ -21,15 +21,16 @@ pub fn wants(accept: Option<&str>) -> Wants {
     let (mut html, mut json) = (0_u16, 0_u16);
     for entry in accept.split(',').take(ENTRIES_MAX) {
         let mut parts = entry.split(';').map(str::trim);
-        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let media = parts.next().unwrap_or_default();
         let quality = parts
             .filter_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")))
             .next()
             .map_or(1000, quality_milli);
-        match media.as_str() {
-            "text/html" | "application/xhtml+xml" => html = html.max(quality),
-            "application/json" | "application/problem+json" => json = json.max(quality),
-            _ => {}
+        let is_any = |names: [&str; 2]| names.iter().any(|name| media.eq_ignore_ascii_case(name));
+        if is_any(["text/html", "application/xhtml+xml"]) {
+            html = html.max(quality);
+        } else if is_any(["application/json", "application/problem+json"]) {
+            json = json.max(quality);
         }
     }
     if html > 0 && html >= json { Wants::Page } else { Wants::Data }

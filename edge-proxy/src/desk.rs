@@ -25,7 +25,7 @@ use crate::live::{Live, RoomNow};
 use crate::metrics::Metrics;
 use crate::numbers::Numbers;
 use crate::outbox::Outbox;
-use crate::pages::{Notice, Pages};
+use crate::pages::{Notice, Pages, Rendered};
 use crate::queue_api::front_url;
 use crate::route::{self, Route};
 use crate::score::Rhythm;
@@ -163,7 +163,7 @@ impl Desk {
     pub fn charge_body(&self, visit: &Visit<'_>) -> Result<(), Answer> {
         self.charge(Budget::Open(visit.network)).map_err(|later| {
             let answer = self.too_often(visit, later);
-            self.metrics.decisions_total.with_label_values(&[answer.verdict]).inc();
+            self.metrics.decided(answer.verdict);
             answer
         })
     }
@@ -181,7 +181,7 @@ impl Desk {
             Outcome::Answer(answer) => answer.verdict,
             Outcome::Forward(forward) => forward.verdict,
         };
-        self.metrics.decisions_total.with_label_values(&[verdict]).inc();
+        self.metrics.decided(verdict);
         outcome
     }
 
@@ -399,12 +399,8 @@ impl Desk {
         standing: Option<&Standing>,
         verdict: Verdict,
     ) -> Answer {
-        let (body, encoding) = room.waiting_page.for_client(visit.field("accept-encoding"));
-        let mut answer = Answer::page(200, verdict.label(), body)
-            .with("vary", "Accept, Accept-Encoding, Cookie");
-        if let Some(encoding) = encoding {
-            answer = answer.with("content-encoding", encoding);
-        }
+        let page = &room.waiting_page;
+        let answer = waiting_answer(page, visit.field("accept-encoding"), verdict.label());
         match standing {
             Some(standing) => self.with_place_cookie(answer, visit, room, standing),
             None => answer,
@@ -510,6 +506,21 @@ impl Desk {
     pub(crate) fn controller_failed(&self, call: &'static str, error: &ControllerError) {
         self.metrics.controller_failures_total.with_label_values(&[call]).inc();
         self.outbox.failures.warn(call, error);
+    }
+}
+
+/// The waiting page for a client.
+#[must_use]
+pub fn waiting_answer(
+    page: &Rendered,
+    accept_encoding: Option<&str>,
+    verdict: &'static str,
+) -> Answer {
+    let (body, encoding) = page.for_client(accept_encoding);
+    let answer = Answer::page(200, verdict, body).with("vary", "Accept, Accept-Encoding, Cookie");
+    match encoding {
+        Some(encoding) => answer.with("content-encoding", encoding),
+        None => answer,
     }
 }
 

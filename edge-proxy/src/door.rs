@@ -1,15 +1,19 @@
-//! Bounds what comes in before Pingora reads it: a request's head arrives within one deadline and
-//! one size, and an idle connection is closed in time.
+//! What every connection goes through: bounds what comes in, answers HTTP/1.1 that the edge answers by
+//! itself, and hands the rest to Pingora.
 //!
 //! Pingora's own time-outs are per read, so a byte every few seconds would hold a connection for
-//! ever. The head is handed on as it came but for empty lines before it, so framing is parsed once,
-//! by Pingora.
+//! ever. A head that is handed on is handed on as it came but for empty lines before it, so framing
+//! is parsed once by whoever acts on it: here for what we answer, by Pingora for what it proxies.
+//! What was decided of a request goes with it ([`Dealt`]), lest it is decided twice.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf as _, BytesMut};
+use http::request::Parts;
+use keys::Timestamp;
 use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
@@ -17,10 +21,15 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::answer::Answer;
+use crate::client::Cidr;
 use crate::config::LimitsConfig;
-use crate::desk::Desk;
-use crate::proxy::Proxy;
-use crate::sync;
+use crate::desk::{self, BODY_BYTES_MAX, Desk, Outcome};
+use crate::head::{FIELDS_MAX, Head, Read};
+use crate::hot::Peer;
+use crate::proxy::{BODY_TIME_MAX, CLIENT_WRITE_MAX, Dealt, Proxy};
+use crate::visit::Visit;
+use crate::wire::{Date, OUT_BYTES_MAX, Prebuilt};
 
 /// First read of a connection; a usual request head fits.
 const READ_BYTES: usize = 2048;
@@ -39,12 +48,14 @@ const MALFORMED: &[u8] =
 pub struct Door {
     proxy: Arc<HttpProxy<Proxy>>,
     desk: Arc<Desk>,
+    trusted: Vec<Cidr>,
     head_bytes_max: usize,
     head_time_max: Duration,
     idle_time_max: Duration,
 }
 
-enum Head {
+/// What came of waiting for a head.
+enum Arrived {
     Whole,
     Closed,
     TooLarge,
@@ -52,60 +63,207 @@ enum Head {
     Malformed,
 }
 
+/// What is to be done with the head at the start of the buffer.
+enum Next {
+    /// It is answered; the answer is in the output.
+    Answered { bytes: usize, is_last: bool },
+    /// The desk is to deal with it.
+    Deal(Box<Asked>),
+    /// Pingora is to judge it.
+    HandOn,
+}
+
+/// A usual request, apart from the buffer that it came in.
+struct Asked {
+    head: Parts,
+    head_bytes: usize,
+    body_bytes: usize,
+    is_last: bool,
+}
+
+/// What became of a request.
+enum Done {
+    /// Another one may follow.
+    Ready(Stream),
+    /// The connection has ended.
+    Closed,
+}
+
+/// The time, read once for everything that is done at one moment.
+struct Moment {
+    now: Timestamp,
+    secs: u64,
+    date: Date,
+}
+
+impl Moment {
+    fn new() -> Self {
+        let now = Timestamp::now();
+        Self { now, secs: now.as_secs(), date: Date::at(now.as_secs()) }
+    }
+
+    fn pass(&mut self) {
+        self.now = Timestamp::now();
+        if self.secs != self.now.as_secs() {
+            *self = Self::new();
+        }
+    }
+}
+
 impl Door {
     /// A door with these limits.
     #[must_use]
-    pub fn new(proxy: HttpProxy<Proxy>, desk: Arc<Desk>, limits: &LimitsConfig) -> Self {
+    pub fn new(
+        proxy: HttpProxy<Proxy>,
+        desk: Arc<Desk>,
+        trusted: Vec<Cidr>,
+        limits: &LimitsConfig,
+    ) -> Self {
         Self {
             proxy: Arc::new(proxy),
             desk,
+            trusted,
             head_bytes_max: limits.head_bytes_max,
             head_time_max: Duration::from_millis(limits.head_ms_max),
             idle_time_max: Duration::from_secs(limits.idle_secs_max),
         }
     }
 
-    /// Reads until the head is whole, or a limit is reached.
-    async fn read_head(
-        &self,
-        stream: &mut Stream,
-        head: &mut BytesMut,
-        shutdown: &mut ShutdownWatch,
-    ) -> Head {
-        let first = tokio::select! {
-            read = tokio::time::timeout(self.idle_time_max, stream.read_buf(head)) => read,
-            () = sync::stopping(shutdown) => return Head::Closed,
-        };
-        if !matches!(first, Ok(Ok(1..))) {
-            return Head::Closed;
+    /// Reads until there is a whole head in the buffer, or a limit is reached.
+    async fn read_head(&self, stream: &mut Stream, buffer: &mut BytesMut) -> Arrived {
+        if buffer.is_empty() {
+            let first = tokio::time::timeout(self.idle_time_max, stream.read_buf(buffer)).await;
+            if !matches!(first, Ok(Ok(1..))) {
+                return Arrived::Closed;
+            }
+        }
+        if buffer.ends_with(b"\r\n\r\n") && !is_line_end(buffer[0]) {
+            return if buffer.len() <= self.head_bytes_max {
+                Arrived::Whole
+            } else {
+                self.judge(buffer)
+            };
         }
         let rest = async {
             let mut empty_bytes = 0;
             loop {
                 // An empty line is no head: what follows it would not be bounded any more.
-                let count = empty_len(head);
+                let count = empty_len(buffer);
                 empty_bytes += count;
                 if empty_bytes > EMPTY_LINES_BYTES_MAX {
-                    return Head::Malformed;
+                    return Arrived::Malformed;
                 }
-                head.advance(count);
-                if is_whole(head) {
-                    return Head::Whole;
+                buffer.advance(count);
+                if is_whole(buffer) {
+                    return Arrived::Whole;
                 }
-                if head.len() > self.head_bytes_max {
-                    return Head::TooLarge;
+                if buffer.len() > self.head_bytes_max {
+                    return Arrived::TooLarge;
                 }
-                head.reserve(READ_BYTES);
-                if !matches!(stream.read_buf(head).await, Ok(1..)) {
-                    return Head::Closed;
+                buffer.reserve(READ_BYTES);
+                if !matches!(stream.read_buf(buffer).await, Ok(1..)) {
+                    return Arrived::Closed;
                 }
             }
         };
         match tokio::time::timeout(self.head_time_max, rest).await {
-            Ok(Head::Whole) if head_len(head) > self.head_bytes_max => Head::TooLarge,
-            Ok(outcome) => outcome,
-            Err(_) => Head::TooSlow,
+            Ok(Arrived::Whole) => self.judge(buffer),
+            Ok(arrived) => arrived,
+            Err(_) => Arrived::TooSlow,
         }
+    }
+
+    /// A whole head may be too long all the same.
+    fn judge(&self, buffer: &[u8]) -> Arrived {
+        if head_len(buffer) > self.head_bytes_max { Arrived::TooLarge } else { Arrived::Whole }
+    }
+
+    /// Looks at a whole head: answers it at once, if it is for a hot document.
+    fn look(&self, buffer: &[u8], peer: &Peer, moment: &Moment, out: &mut Vec<u8>) -> Next {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let Read::Usual(head) = Head::read(buffer, &mut fields) else { return Next::HandOn };
+        let (now, date) = (moment.now, &moment.date);
+        if head.body_bytes == 0
+            && self.desk.answer_hot(&head, peer, &self.trusted, (now, date), out)
+        {
+            return Next::Answered { bytes: head.bytes, is_last: head.is_last };
+        }
+        if head.body_bytes > BODY_BYTES_MAX {
+            return Next::HandOn;
+        }
+        let (head_bytes, body_bytes, is_last) = (head.bytes, head.body_bytes, head.is_last);
+        match head.to_parts() {
+            Some(head) => Next::Deal(Box::new(Asked { head, head_bytes, body_bytes, is_last })),
+            None => Next::HandOn,
+        }
+    }
+
+    /// Deals with a usual request; what goes to the origin goes on with what was decided.
+    async fn deal(
+        &self,
+        mut stream: Stream,
+        buffer: &mut BytesMut,
+        asked: Box<Asked>,
+        peer: &Peer,
+        shutdown: &ShutdownWatch,
+    ) -> Done {
+        let Asked { head, head_bytes, body_bytes, is_last } = *asked;
+        let now = Timestamp::now();
+        let Ok(visit) = Visit::read(&head, peer.addr, peer.is_tls, &self.trusted, now) else {
+            return self.hand_on(stream, buffer, None, shutdown).await;
+        };
+        let whole_bytes = head_bytes + body_bytes;
+        if body_bytes > 0 {
+            if !self.desk.reads_body(&visit) {
+                return self.hand_on(stream, buffer, None, shutdown).await;
+            }
+            if let Err(answer) = self.desk.charge_body(&visit) {
+                return self.write(stream, &answer, &head, true).await;
+            }
+            let body = read_up_to(&mut stream, buffer, whole_bytes);
+            match tokio::time::timeout(BODY_TIME_MAX, body).await {
+                Ok(true) => {}
+                Ok(false) => return Done::Closed,
+                Err(_) => return self.write(stream, &desk::body_too_slow(), &head, true).await,
+            }
+        }
+        match self.desk.deal(&visit, &buffer[head_bytes..whole_bytes]).await {
+            Outcome::Answer(answer) => {
+                buffer.advance(whole_bytes);
+                self.write(stream, &answer, &head, is_last).await
+            }
+            Outcome::Forward(forward) => {
+                let dealt = Dealt::new(&visit, forward);
+                self.hand_on(stream, buffer, Some(dealt), shutdown).await
+            }
+        }
+    }
+
+    /// Hands the bytes of one request to Pingora as they came.
+    async fn hand_on(
+        &self,
+        stream: Stream,
+        buffer: &mut BytesMut,
+        dealt: Option<Dealt>,
+        shutdown: &ShutdownWatch,
+    ) -> Done {
+        let mut session = ServerSession::new_http1(stream);
+        session.set_keepalive(Some(self.idle_time_max.as_secs()));
+        session.set_pipelined_prefix(std::mem::take(buffer));
+        let served = self.proxy.process_new_http(session, shutdown);
+        let served = match dealt {
+            Some(dealt) => dealt.during(served).await,
+            None => served.await,
+        };
+        served.map_or(Done::Closed, |reused| Done::Ready(reused.consume().0))
+    }
+
+    async fn write(&self, stream: Stream, answer: &Answer, head: &Parts, is_last: bool) -> Done {
+        let mut out = Vec::new();
+        let date = Date::at(Timestamp::now().as_secs());
+        let is_head = head.method == http::Method::HEAD;
+        Prebuilt::new(answer).write(&mut out, &date, is_head, is_last);
+        send(stream, &out, is_last).await
     }
 
     async fn refuse(&self, stream: &mut Stream, why: &'static str, answer: &'static [u8]) {
@@ -117,11 +275,99 @@ impl Door {
         // A client that does not even take the refusal is dropped without it.
         let _ = tokio::time::timeout(REFUSAL_TIME, written).await;
     }
+
+    /// Serves one HTTP/1.1 connection to its end.
+    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let peer = self.peer(&stream);
+        let mut buffer = BytesMut::with_capacity(READ_BYTES);
+        let mut moment = Moment::new();
+        // A connection that is only open when the edge stops is closed with its runtime.
+        while !*shutdown.borrow() {
+            match self.read_head(&mut stream, &mut buffer).await {
+                Arrived::Whole => {}
+                Arrived::Closed => return,
+                Arrived::TooLarge => return self.refuse(&mut stream, "large", TOO_LARGE).await,
+                Arrived::Malformed => {
+                    return self.refuse(&mut stream, "malformed", MALFORMED).await;
+                }
+                Arrived::TooSlow => return self.refuse(&mut stream, "slow", TOO_SLOW).await,
+            }
+            moment.pass();
+            let mut out = Vec::new();
+            let mut is_last = false;
+            // Several requests that came together are answered together.
+            let next = loop {
+                match self.look(&buffer, &peer, &moment, &mut out) {
+                    Next::Answered { bytes, is_last: ends } => {
+                        buffer.advance(bytes);
+                        is_last = ends;
+                        if is_last || out.len() > OUT_BYTES_MAX || !is_whole(&buffer) {
+                            break None;
+                        }
+                    }
+                    other => break Some(other),
+                }
+            };
+            if !out.is_empty() {
+                match send(stream, &out, is_last).await {
+                    Done::Ready(ready) => stream = ready,
+                    Done::Closed => return,
+                }
+            }
+            // Boxed, for a connection that waits needs none of what dealing needs.
+            let done = match next {
+                None => continue,
+                Some(Next::Deal(asked)) => {
+                    Box::pin(self.deal(stream, &mut buffer, asked, &peer, shutdown)).await
+                }
+                Some(Next::HandOn | Next::Answered { .. }) => {
+                    Box::pin(self.hand_on(stream, &mut buffer, None, shutdown)).await
+                }
+            };
+            match done {
+                Done::Ready(ready) => stream = ready,
+                Done::Closed => return,
+            }
+        }
+    }
+
+    fn peer(&self, stream: &Stream) -> Peer {
+        let digest = stream.get_socket_digest();
+        let addr = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet().copied());
+        let addr = addr.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |addr| addr.ip());
+        Peer::new(addr, stream.get_ssl_digest().is_some(), &self.trusted)
+    }
+}
+
+/// Reads until the buffer has so many bytes; `false` if the client ends before.
+async fn read_up_to(stream: &mut Stream, buffer: &mut BytesMut, bytes: usize) -> bool {
+    while buffer.len() < bytes {
+        buffer.reserve(bytes - buffer.len());
+        if !matches!(stream.read_buf(buffer).await, Ok(1..)) {
+            return false;
+        }
+    }
+    true
+}
+
+async fn send(mut stream: Stream, out: &[u8], is_last: bool) -> Done {
+    let written = async {
+        stream.write_all(out).await?;
+        stream.flush().await
+    };
+    match tokio::time::timeout(CLIENT_WRITE_MAX, written).await {
+        Ok(Ok(())) if !is_last => Done::Ready(stream),
+        _ => Done::Closed,
+    }
+}
+
+fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
 }
 
 /// How many bytes of empty lines there are at the start.
 fn empty_len(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
+    bytes.iter().take_while(|byte| is_line_end(**byte)).count()
 }
 
 fn is_whole(head: &[u8]) -> bool {
@@ -149,36 +395,14 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
 impl ServerApp for Door {
     async fn process_new(
         self: &Arc<Self>,
-        mut stream: Stream,
+        stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             return self.proxy.process_new(stream, shutdown).await;
         }
-        let mut watch = shutdown.clone();
-        loop {
-            let mut head = BytesMut::with_capacity(READ_BYTES);
-            match self.read_head(&mut stream, &mut head, &mut watch).await {
-                Head::Whole => {}
-                Head::Closed => return None,
-                Head::TooLarge => {
-                    self.refuse(&mut stream, "large", TOO_LARGE).await;
-                    return None;
-                }
-                Head::Malformed => {
-                    self.refuse(&mut stream, "malformed", MALFORMED).await;
-                    return None;
-                }
-                Head::TooSlow => {
-                    self.refuse(&mut stream, "slow", TOO_SLOW).await;
-                    return None;
-                }
-            }
-            let mut session = ServerSession::new_http1(stream);
-            session.set_keepalive(Some(self.idle_time_max.as_secs()));
-            session.set_pipelined_prefix(head);
-            (stream, _) = self.proxy.process_new_http(session, shutdown).await?.consume();
-        }
+        self.serve(stream, shutdown).await;
+        None
     }
 
     async fn cleanup(&self) {

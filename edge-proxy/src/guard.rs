@@ -87,6 +87,10 @@ impl<'a> Readings<'a> {
     /// Reads a path.
     #[must_use]
     pub fn of(raw: &'a str) -> Self {
+        if is_plain(raw) {
+            let names = raw.strip_suffix('/').filter(|names| !names.is_empty()).unwrap_or(raw);
+            return Self { raw, folded: vec![names.to_owned()] };
+        }
         let once = decode(raw.as_bytes());
         let twice = decode(&once);
         let mut folded = Vec::new();
@@ -103,6 +107,17 @@ impl<'a> Readings<'a> {
         }
         Self { raw, folded }
     }
+}
+
+/// Whether every reading is the path itself: lower-case names between single slashes.
+fn is_plain(path: &str) -> bool {
+    let mut before = 0;
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let is_doubled = byte == b'/' && before == b'/';
+            before = byte;
+            matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'/') && !is_doubled
+        })
 }
 
 fn add(readings: &mut Vec<String>, reading: String) {

@@ -1,8 +1,9 @@
 //! The edge proxy: answers everyone. Gives signed places, serves the waiting page and the front,
 //! lets in whom the controller counted, and proxies those inside to any origin.
 //!
-//! A request's way: `door` (bounds) → `proxy` (Pingora) → `desk` (deals) → `decide` (policy). The
-//! desk reads `credentials`, issues `places` and answers our own addresses in `queue_api`.
+//! A request's way: `door` (bounds, and HTTP/1.1 that we answer) → `hot` (prebuilt answers) → `desk`
+//! (deals) → `decide` (policy) → `proxy` (Pingora: what goes to the origin, and HTTP/2). The desk
+//! reads `credentials`, issues `places` and answers our own addresses in `queue_api`.
 
 mod accept;
 mod admin;
@@ -18,6 +19,8 @@ mod door;
 mod fields;
 mod geo;
 mod guard;
+mod head;
+mod hot;
 mod limits;
 mod live;
 mod metrics;
@@ -32,6 +35,7 @@ mod score;
 mod start;
 mod sync;
 mod visit;
+mod wire;
 
 pub use client::{Cidr, CidrError};
 pub use config::{

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use admission_api::{EndReason, Restored, Revoked, Room, SyncReply};
+use admission_api::{EndReason, Restored, Revoked, Room, RoomSpec, SyncReply};
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use keys::{
     DrawError, EventId, Front, Id128, Keyring, Lane, Order, Pass, Phase, Place, Refusal, Sealed,
     Timestamp,
@@ -15,8 +14,14 @@ use keys::{
 use parking_lot::RwLock;
 use serde::Serialize;
 
+use crate::answer::Answer;
+use crate::cookies::{self, Kind};
+use crate::decide::Verdict;
+use crate::desk::waiting_answer;
 use crate::guard::{Match, Readings, Rules};
+use crate::hot::Wire;
 use crate::pages::{Pages, Rendered};
+use crate::wire::Prebuilt;
 
 /// A room and its newest front.
 #[derive(Debug)]
@@ -29,6 +34,12 @@ pub struct RoomNow {
     pub rules: Rules,
     /// The waiting page for this room.
     pub waiting_page: Rendered,
+    /// The same, ready to be sent to whoever has a place.
+    pub waiting_wire: Wire,
+    /// Name of the cookie with a place of this room.
+    pub place_cookie: String,
+    /// Name of the cookie with a pass of this room.
+    pub pass_cookie: String,
 }
 
 /// A verified front and the document that everybody gets.
@@ -37,9 +48,13 @@ pub struct FrontNow {
     /// What it says.
     pub claims: Arc<Front>,
     /// The document as it is served.
-    pub document: Bytes,
-    /// Its entity tag.
+    pub document: Rendered,
+    /// Its entity tag; weak, for it is the same in every encoding.
     pub etag: String,
+    /// The document, ready to be sent.
+    pub wire: Wire,
+    /// The answer for whoever has this one already.
+    pub not_modified: Prebuilt,
     /// In which order each lane's numbers stand, by [`Lane::index`].
     orders: [Order; 3],
     /// Where each lane's front was when this was heard, by [`Lane::index`]: it is never shown
@@ -236,12 +251,24 @@ impl Live {
             let known = before.get(&event);
             let known_front = known.and_then(|known| known.front.clone());
             let front = newer(known_front, fronts.remove(&event), room.line, now);
-            let waiting_page = match known.filter(|known| known.room.spec == room.spec) {
-                Some(known) => known.waiting_page.clone(),
-                None => pages.waiting(&room.spec),
-            };
+            let (waiting_page, waiting_wire) =
+                match known.filter(|known| known.room.spec == room.spec) {
+                    Some(known) => (known.waiting_page.clone(), known.waiting_wire.clone()),
+                    None => waiting(pages, &room.spec),
+                };
             let rules = Rules::from(&room.spec.guard);
-            (event, Arc::new(RoomNow { room, front, rules, waiting_page }))
+            let place_cookie = cookies::name(Kind::Place, &event);
+            let pass_cookie = cookies::name(Kind::Pass, &event);
+            let room = RoomNow {
+                room,
+                front,
+                rules,
+                waiting_page,
+                waiting_wire,
+                place_cookie,
+                pass_cookie,
+            };
+            (event, Arc::new(room))
         });
         self.rooms.store(Arc::new(Rooms { by_event: rooms.collect() }));
         let mut revoked = self.revoked.write();
@@ -255,6 +282,37 @@ impl Live {
         self.restored.store(Arc::new(restored.collect()));
         self.heard_at.store(Arc::new(Some(now)));
         refusals
+    }
+}
+
+fn waiting(pages: &Pages, spec: &RoomSpec) -> (Rendered, Wire) {
+    let page = pages.waiting(spec);
+    let [plain, gzip] = [None, Some("gzip")]
+        .map(|encoding| Prebuilt::new(&waiting_answer(&page, encoding, Verdict::Wait.label())));
+    (page, Wire::new(plain, gzip))
+}
+
+/// The front for a client; `has_it` if it has shown the entity tag. Shared by everybody behind a
+/// cache, hence no cookie and no verdict of one visitor.
+#[must_use]
+pub fn front_answer(
+    document: &Rendered,
+    etag: &str,
+    accept_encoding: Option<&str>,
+    has_it: bool,
+) -> Answer {
+    let answer = Answer::empty(200, "document")
+        .cached("public, max-age=0, s-maxage=1, stale-while-revalidate=5")
+        .with("vary", "Accept-Encoding")
+        .with("etag", etag);
+    if has_it {
+        return Answer { status: 304, ..answer };
+    }
+    let (body, encoding) = document.for_client(accept_encoding);
+    let answer = answer.body("application/json", body);
+    match encoding {
+        Some(encoding) => answer.with("content-encoding", encoding),
+        None => answer,
     }
 }
 
@@ -290,8 +348,14 @@ fn newer(
     };
     let document =
         serde_json::to_vec(&FrontDocument { front: &heard, signed: sealed.as_str() }).ok()?;
-    let etag = format!("\"{}-{}-{}\"", heard.line, heard.epoch, heard.seq);
-    Some(FrontNow { claims: Arc::new(heard), document: document.into(), etag, orders, floors })
+    let document = Rendered::new(&document);
+    let etag = format!("W/\"{}-{}-{}\"", heard.line, heard.epoch, heard.seq);
+    let prebuilt =
+        |encoding, has_it| Prebuilt::new(&front_answer(&document, &etag, encoding, has_it));
+    let wire = Wire::new(prebuilt(None, false), prebuilt(Some("gzip"), false));
+    let not_modified = prebuilt(None, true);
+    let claims = Arc::new(heard);
+    Some(FrontNow { claims, document, etag, wire, not_modified, orders, floors })
 }
 
 #[cfg(test)]

@@ -9,7 +9,11 @@ use prometheus::{
 pub struct Metrics {
     registry: Registry,
     /// Requests decided, by verdict.
-    pub decisions_total: IntCounterVec,
+    decisions_total: IntCounterVec,
+    /// Of these, waiting pages.
+    waits_total: IntCounter,
+    /// Of these, shared documents.
+    documents_total: IntCounter,
     /// Requests refused by a rate limit, by budget.
     pub limited_total: IntCounterVec,
     /// Statements refused, by reason.
@@ -62,12 +66,15 @@ impl Metrics {
                 .buckets(buckets),
         )?;
         registry.register(Box::new(origin_seconds.clone()))?;
+        let decisions_total = counters(
+            "edge_decisions_total",
+            "Requests decided, by verdict; one per request.",
+            "verdict",
+        )?;
         Ok(Self {
-            decisions_total: counters(
-                "edge_decisions_total",
-                "Requests decided, by verdict; one per request.",
-                "verdict",
-            )?,
+            waits_total: decisions_total.with_label_values(&["wait"]),
+            documents_total: decisions_total.with_label_values(&["document"]),
+            decisions_total,
             limited_total: counters(
                 "edge_limited_total",
                 "Requests answered 429, by the budget that was used up; `new` rising alone is a flood.",
@@ -106,6 +113,16 @@ impl Metrics {
             origin_seconds,
             registry,
         })
+    }
+
+    /// Counts one decided request.
+    pub fn decided(&self, verdict: &'static str) {
+        match verdict {
+            // Told apart beforehand: these two are counted more often than all others together.
+            "wait" => self.waits_total.inc(),
+            "document" => self.documents_total.inc(),
+            _ => self.decisions_total.with_label_values(&[verdict]).inc(),
+        }
     }
 
     /// The text that Prometheus reads.

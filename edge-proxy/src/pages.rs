@@ -29,8 +29,10 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    fn new(text: &str) -> Self {
-        Self { plain: Bytes::copy_from_slice(text.as_bytes()), gzip: gzip(text.as_bytes()) }
+    /// Compresses a text.
+    #[must_use]
+    pub fn new(text: &[u8]) -> Self {
+        Self { plain: Bytes::copy_from_slice(text), gzip: gzip(text) }
     }
 
     /// The body for a client, and its `Content-Encoding` if it has one.
@@ -100,7 +102,7 @@ impl Pages {
         let mut assets = HashMap::new();
         for (name, media_type, text) in ASSETS {
             hash.update(text);
-            assets.insert(name, Asset { content: Rendered::new(text), media_type });
+            assets.insert(name, Asset { content: Rendered::new(text.as_bytes()), media_type });
         }
         let version = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         Self { assets, version }
@@ -128,7 +130,7 @@ impl Pages {
             ("to", String::new()),
             ("asset_version", self.version.clone()),
         ];
-        Rendered::new(&fill(WAITING, &slots))
+        Rendered::new(fill(WAITING, &slots).as_bytes())
     }
 
     /// The page for browsers without script.
@@ -250,7 +252,9 @@ pub fn safe_path(to: &str) -> &str {
     if is_path { to } else { "/" }
 }
 
-fn accepts_gzip(accept_encoding: &str) -> bool {
+/// Whether a client's `Accept-Encoding` takes gzip.
+#[must_use]
+pub fn accepts_gzip(accept_encoding: &str) -> bool {
     accept_encoding.split(',').any(|entry| {
         let mut parts = entry.split(';').map(str::trim);
         let coding = parts.next().unwrap_or_default();

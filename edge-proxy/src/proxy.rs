@@ -1,6 +1,7 @@
 //! Carries requests between Pingora and the desk: reads the head, writes the answer, or sends the
 //! request on with the pass's facts and brings the origin's answer back.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,11 +24,11 @@ use crate::fields;
 use crate::visit::{Visit, is_plain_target};
 
 /// A client that takes longer than this to accept one write is dropped.
-const CLIENT_WRITE_MAX: Duration = Duration::from_secs(30);
+pub const CLIENT_WRITE_MAX: Duration = Duration::from_secs(30);
 /// A client that sends nothing for this long within a body is dropped.
 const CLIENT_READ_MAX: Duration = Duration::from_secs(30);
 /// A body for our own addresses is here by then: it is short.
-const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The shell around the desk.
 pub struct Proxy {
@@ -54,7 +55,80 @@ pub struct Context {
     wants: Option<Wants>,
 }
 
+/// What was decided of a request before Pingora reads it.
+pub struct Dealt {
+    forward: Box<Forward>,
+    context: Context,
+    method: http::Method,
+    /// Path and query, as judged.
+    target: String,
+}
+
+tokio::task_local! {
+    /// For the one request that Pingora reads within the scope.
+    static DEALT: Cell<Option<Dealt>>;
+}
+
+impl Dealt {
+    /// What `forward` says of the request.
+    #[must_use]
+    pub fn new(visit: &Visit<'_>, forward: Box<Forward>) -> Self {
+        let target = visit.head.uri.path_and_query().map_or("/", |target| target.as_str());
+        Self {
+            forward,
+            context: Context::of(visit),
+            method: visit.head.method.clone(),
+            target: target.to_owned(),
+        }
+    }
+
+    /// Runs what reads and proxies that request.
+    pub async fn during<T>(self, proxying: impl Future<Output = T>) -> T {
+        DEALT.scope(Cell::new(Some(self)), proxying).await
+    }
+
+    /// What was decided of this very request, if it was.
+    fn of(head: &RequestHeader) -> Option<Self> {
+        let dealt = DEALT.try_with(Cell::take).ok()??;
+        let is_same = dealt.method == head.method && dealt.target.as_bytes() == head.raw_path();
+        // Never otherwise, as the tests of `head` show; a mistake there must not open a door.
+        is_same.then_some(dealt)
+    }
+}
+
+impl Context {
+    fn of(visit: &Visit<'_>) -> Self {
+        Self {
+            wants: Some(visit.wants()),
+            is_secure: visit.is_secure,
+            is_from_proxy: visit.is_from_proxy,
+            client: visit.addr.to_string(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Proxy {
+    /// Lets a request on, unless it says that its body is too long.
+    async fn let_on(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        forward: Box<Forward>,
+    ) -> Result<bool> {
+        let fields = &session.req_header().headers;
+        let length = fields.get("content-length").and_then(|text| text.to_str().ok()?.parse().ok());
+        if length.is_some_and(|length: u64| length > forward.body_bytes_max) {
+            let host = fields.get("host").and_then(|host| host.to_str().ok());
+            let host = host.unwrap_or_default().to_owned();
+            let answer = self.desk.origin_failed(ctx.wants.unwrap_or(Wants::Data), &host, 413);
+            self.write_last(session, answer).await?;
+            return Ok(true);
+        }
+        ctx.forward = Some(forward);
+        Ok(false)
+    }
+
     async fn write(&self, session: &mut Session, answer: Answer) -> Result<()> {
         let mut head = ResponseHeader::build(answer.status, Some(answer.fields.len() + 3))?;
         let (name, verdict) = answer.verdict_field();
@@ -108,6 +182,10 @@ impl ProxyHttp for Proxy {
         }
         session.as_downstream_mut().set_read_timeout(Some(CLIENT_READ_MAX));
         session.as_downstream_mut().set_write_timeout(Some(CLIENT_WRITE_MAX));
+        if let Some(Dealt { forward, context, .. }) = Dealt::of(session.req_header()) {
+            *ctx = context;
+            return self.let_on(session, ctx, forward).await;
+        }
         let now = Timestamp::now();
         let peer = session.client_addr().and_then(|addr| addr.as_inet()).map(|addr| addr.ip());
         let peer = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
@@ -123,10 +201,7 @@ impl ProxyHttp for Proxy {
             self.write(session, desk::no_host()).await?;
             return Ok(true);
         };
-        ctx.wants = Some(visit.wants());
-        ctx.is_secure = visit.is_secure;
-        ctx.is_from_proxy = visit.is_from_proxy;
-        ctx.client = visit.addr.to_string();
+        *ctx = Context::of(&visit);
         let body = if self.desk.reads_body(&visit) {
             if let Err(answer) = self.desk.charge_body(&visit) {
                 self.write_last(session, answer).await?;
@@ -152,16 +227,7 @@ impl ProxyHttp for Proxy {
                 self.write(session, answer).await?;
                 Ok(true)
             }
-            Outcome::Forward(forward) => {
-                let length = visit.field("content-length").and_then(|text| text.parse().ok());
-                if length.is_some_and(|length: u64| length > forward.body_bytes_max) {
-                    let answer = self.desk.origin_failed(visit.wants(), visit.host, 413);
-                    self.write_last(session, answer).await?;
-                    return Ok(true);
-                }
-                ctx.forward = Some(forward);
-                Ok(false)
-            }
+            Outcome::Forward(forward) => self.let_on(session, ctx, forward).await,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::credentials::{Held, Standing};
 use crate::decide;
 use crate::desk::Desk;
 use crate::limits::{Budget, Later};
-use crate::live::RoomNow;
+use crate::live::{RoomNow, front_answer};
 use crate::pages::{PlaceText, safe_path};
 use crate::route::Route;
 use crate::score::Evidence;
@@ -310,14 +310,8 @@ impl Desk {
             let problem = Problem::new(404, "no-such-event", "No such event");
             return Answer::problem(&problem, "document").cached("public, s-maxage=1");
         };
-        // Shared by everybody behind a cache, hence no cookie and no verdict of one visitor.
-        let answer = Answer::empty(200, "document")
-            .cached("public, max-age=0, s-maxage=1, stale-while-revalidate=5")
-            .with("etag", front.etag.clone());
-        if visit.field("if-none-match").is_some_and(|tags| tags.contains(&front.etag)) {
-            return Answer { status: 304, ..answer };
-        }
-        answer.body("application/json", front.document.clone())
+        let has_it = visit.field("if-none-match").is_some_and(|tags| tags.contains(&front.etag));
+        front_answer(&front.document, &front.etag, visit.field("accept-encoding"), has_it)
     }
 
     fn asset(&self, visit: &Visit<'_>, name: &str) -> Answer {

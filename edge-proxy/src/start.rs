@@ -189,7 +189,8 @@ fn service(config: &EdgeConfig, desk: &Arc<Desk>, tls: Option<TlsSettings>) -> S
     let mut options = HttpServerOptions::default();
     options.h2_idle_timeout = Some(Duration::from_secs(config.limits.idle_secs_max));
     proxy.server_options = Some(options);
-    let door = Door::new(proxy, Arc::clone(desk), &config.limits);
+    let door =
+        Door::new(proxy, Arc::clone(desk), config.client.trusted_proxies.clone(), &config.limits);
     let mut listeners = Listeners::new();
     let buffers = L4BufferSettings::new(WRITE_BUFFER_BYTES, WRITE_BUFFER_BYTES);
     let mut listener = ListenerConfig::tcp(LISTENER).l4_buffer(buffers);

@@ -117,8 +117,7 @@ impl<'a> Visit<'a> {
     /// Whether the browser only fetches ahead of a possible visit.
     #[must_use]
     pub fn is_prefetch(&self) -> bool {
-        let says = |name: &str| self.field(name).is_some_and(|value| value.contains("prefetch"));
-        says("sec-purpose") || says("purpose")
+        is_prefetch(|name| self.field(name))
     }
 
     /// The event's statements of a kind that the client shows: the field of our own first, then
@@ -185,7 +184,17 @@ pub fn is_plain_target(method: &str, raw: &[u8]) -> bool {
     }
 }
 
-fn without_port(host: &str) -> Option<&str> {
+/// Whether a browser only fetches ahead of a possible visit, by the fields that say so.
+#[must_use]
+pub fn is_prefetch<'a>(field: impl Fn(&'static str) -> Option<&'a str>) -> bool {
+    ["sec-purpose", "purpose"]
+        .into_iter()
+        .any(|name| field(name).is_some_and(|value| value.contains("prefetch")))
+}
+
+/// A host without port and last dot; `None` if nothing of use is left.
+#[must_use]
+pub fn without_port(host: &str) -> Option<&str> {
     let name = if host.starts_with('[') {
         host.split_inclusive(']').next()
     } else {
