@@ -150,7 +150,8 @@ async fn the_front_is_one_document_for_everybody() {
             && answer.field("cache-control").contains("s-maxage=1")
     );
     assert_eq!(answer.field("set-cookie"), "");
-    assert_eq!(answer.field("vary"), "");
+    // One for everybody, but for how it is compressed.
+    assert_eq!(answer.field("vary"), "Accept-Encoding");
     // Its signature verifies with the published keys, whoever asks.
     let jwks = ana.get("/.well-known/waiting-room/jwks.json").await.json();
     let keyring = keys::Keyring::from_jwks(serde_json::from_value(jwks).unwrap()).unwrap();
