@@ -24,6 +24,7 @@ mod squeeze;
 pub mod stand;
 mod start;
 pub mod steady;
+pub mod store;
 pub mod ticket;
 pub mod venue;
 

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::{AppendError, Lease, LogError, PartitionId, Stored};
+use super::{AppendError, Claimant, Claimed, Holder, Lease, LogError, PartitionId, Stored};
 
 /// How the next append fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +20,20 @@ pub enum Fault {
     Fenced,
 }
 
+#[derive(Debug)]
+struct OwnerRow {
+    epoch: u64,
+    claimant: Claimant,
+    /// By the store's clock; `None` without a lease.
+    until: Option<Duration>,
+}
+
 #[derive(Debug, Default)]
 struct Store {
-    /// Epoch and name of each owner.
-    owners: BTreeMap<PartitionId, (u64, String)>,
+    owners: BTreeMap<PartitionId, OwnerRow>,
+    /// When the store's clock began, and how far it was set ahead since.
+    clock: Option<Instant>,
+    ahead: Duration,
     records: BTreeMap<(PartitionId, u64), Vec<u8>>,
     snapshots: BTreeMap<PartitionId, Stored>,
     faults: VecDeque<Fault>,
@@ -32,13 +43,29 @@ struct Store {
 
 impl Store {
     fn epoch(&self, partition: PartitionId) -> u64 {
-        self.owners.get(&partition).map_or(0, |(epoch, _)| *epoch)
+        self.owners.get(&partition).map_or(0, |row| row.epoch)
+    }
+
+    fn now(&mut self) -> Duration {
+        self.clock.get_or_insert_with(Instant::now).elapsed() + self.ahead
     }
 
     fn raise(&mut self, partition: PartitionId, owner: &str) -> u64 {
+        let claimant = Claimant { owner: owner.to_owned(), addr: String::new() };
         let epoch = self.epoch(partition) + 1;
-        self.owners.insert(partition, (epoch, owner.to_owned()));
+        self.owners.insert(partition, OwnerRow { epoch, claimant, until: None });
         epoch
+    }
+
+    fn holder(&mut self, partition: PartitionId) -> Option<Holder> {
+        let now = self.now();
+        let OwnerRow { epoch, claimant, until } = self.owners.get(&partition)?;
+        Some(Holder {
+            owner: claimant.owner.clone(),
+            addr: claimant.addr.clone(),
+            epoch: *epoch,
+            left: until.unwrap_or_default().saturating_sub(now),
+        })
     }
 
     fn take(&mut self, partition: PartitionId, owner: &str) -> Result<Lease, LogError> {
@@ -72,6 +99,11 @@ impl MemoryLog {
     /// Lets the next taking of ownership fail; faults are used up in order.
     pub fn inject_acquire(&self, fault: Fault) {
         self.with(|store| store.acquire_faults.push_back(fault));
+    }
+
+    /// Sets the store's clock ahead, so that leases lapse without anybody waiting.
+    pub fn advance(&self, by: Duration) {
+        self.with(|store| store.ahead += by);
     }
 
     /// How many appends were written.
@@ -130,9 +162,58 @@ impl MemoryLog {
         owner: &str,
     ) -> Result<Option<Lease>, LogError> {
         self.with(|store| {
-            let is_ours = store.owners.get(&partition).is_some_and(|(_, name)| name == owner);
-            if is_ours { store.take(partition, owner).map(Some) } else { Ok(None) }
+            let row = store.owners.get(&partition).filter(|row| row.claimant.owner == owner);
+            let Some(row) = row else { return Ok(None) };
+            let (claimant, until) = (row.claimant.clone(), row.until);
+            let lease = store.take(partition, owner)?;
+            let epoch = lease.epoch;
+            store.owners.insert(partition, OwnerRow { epoch, claimant, until });
+            Ok(Some(lease))
         })
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        partition: PartitionId,
+        claimant: &Claimant,
+        ttl: Duration,
+    ) -> Result<Claimed, LogError> {
+        self.with(|store| {
+            let standing = store.holder(partition).filter(|holder| !holder.left.is_zero());
+            if let Some(holder) = standing.filter(|holder| holder.owner != claimant.owner) {
+                return Ok(Claimed::Theirs(holder));
+            }
+            let (lease, now) = (store.take(partition, &claimant.owner)?, store.now());
+            let (epoch, claimant) = (lease.epoch, claimant.clone());
+            store.owners.insert(partition, OwnerRow { epoch, claimant, until: Some(now + ttl) });
+            Ok(Claimed::Ours(lease))
+        })
+    }
+
+    pub(super) fn extend(
+        &mut self,
+        partition: PartitionId,
+        epoch: u64,
+        ttl: Duration,
+    ) -> Result<bool, LogError> {
+        self.with(|store| {
+            let until = store.now() + ttl;
+            let row = store.owners.get_mut(&partition).filter(|row| row.epoch == epoch);
+            Ok(row.map(|row| row.until = Some(until)).is_some())
+        })
+    }
+
+    pub(super) fn release(&mut self, partition: PartitionId, epoch: u64) -> Result<(), LogError> {
+        self.with(|store| {
+            if let Some(row) = store.owners.get_mut(&partition).filter(|row| row.epoch == epoch) {
+                row.until = None;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn holder(&mut self, partition: PartitionId) -> Result<Option<Holder>, LogError> {
+        self.with(|store| Ok(store.holder(partition)))
     }
 
     pub(super) fn append(

@@ -1,15 +1,26 @@
 //! Where a partition's records are kept so that nothing sold is ever forgotten.
 //!
-//! The contract is small and about bytes, so that PostgreSQL fits behind it without anybody else
+//! The contract is small and about bytes, so that each store fits behind it without anybody else
 //! noticing: take ownership (a new *epoch*), append a record at a sequence number, read records
 //! back, keep a snapshot. An append says which epoch writes; once somebody else has taken
 //! ownership it answers [`AppendError::Fenced`], whatever the clocks say.
+//!
+//! A lease says who should write, by the store's clock and until a time. It is there so that one
+//! process serves and others wait; that no two write is the epoch's doing and not the lease's.
 
 mod memory;
+mod postgres;
 mod sqlite;
+#[cfg(test)]
+mod suite;
+
+use std::time::Duration;
 
 pub use memory::{Fault, MemoryLog};
+pub use postgres::PostgresLog;
 pub use sqlite::SqliteLog;
+
+use crate::store::PostgresError;
 
 /// A partition of the sale, counted from 0.
 pub type PartitionId = u32;
@@ -19,6 +30,37 @@ pub type PartitionId = u32;
 pub struct Lease {
     /// Grows with every owner.
     pub epoch: u64,
+}
+
+/// Who would like to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimant {
+    /// Names one running writer and no other.
+    pub owner: String,
+    /// Where others send what is for it.
+    pub addr: String,
+}
+
+/// Who writes at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its name.
+    pub owner: String,
+    /// Where it is reached.
+    pub addr: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// How much longer its lease stands, by the store's clock; zero once it has lapsed.
+    pub left: Duration,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// The partition is ours, in a new epoch.
+    Ours(Lease),
+    /// Somebody else's lease stands.
+    Theirs(Holder),
 }
 
 /// A record as it was appended.
@@ -68,6 +110,12 @@ pub enum LogError {
         /// The cause.
         source: rusqlite::Error,
     },
+    /// PostgreSQL said no, or nothing.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// The owner's row went away while we looked at it, which nobody of ours does.
+    #[error("the store does not know who owns the partition")]
+    NoRow,
     /// The store was laid out for another number of partitions; events would change place.
     #[error("the log is laid out for {stored} partitions and sale.partitions is {configured}")]
     Partitions {
@@ -86,6 +134,8 @@ pub enum LogError {
 pub enum Log {
     /// Embedded, one file.
     Sqlite(SqliteLog),
+    /// A server that several processes share.
+    Postgres(PostgresLog),
     /// For tests: forgets everything with its last handle, fails on request.
     Memory(MemoryLog),
 }
@@ -94,6 +144,7 @@ macro_rules! each_store {
     ($self:ident, $log:ident => $call:expr) => {
         match $self {
             Log::Sqlite($log) => $call,
+            Log::Postgres($log) => $call,
             Log::Memory($log) => $call,
         }
     };
@@ -120,6 +171,50 @@ impl Log {
         owner: &str,
     ) -> Result<Option<Lease>, LogError> {
         each_store!(self, log => log.renew(partition, owner))
+    }
+
+    /// Takes the partition until `ttl` is over, unless somebody else's lease stands. A claim by the
+    /// same owner is its own and gets a new epoch.
+    ///
+    /// # Errors
+    /// If the store fails; ownership may have changed hands all the same.
+    pub fn claim(
+        &mut self,
+        partition: PartitionId,
+        claimant: &Claimant,
+        ttl: Duration,
+    ) -> Result<Claimed, LogError> {
+        each_store!(self, log => log.claim(partition, claimant, ttl))
+    }
+
+    /// Lets a lease stand for `ttl` from now on. `false` if the partition has a newer epoch.
+    ///
+    /// # Errors
+    /// If the store fails; asking again is safe.
+    pub fn extend(
+        &mut self,
+        partition: PartitionId,
+        epoch: u64,
+        ttl: Duration,
+    ) -> Result<bool, LogError> {
+        each_store!(self, log => log.extend(partition, epoch, ttl))
+    }
+
+    /// Lets a lease lapse at once, if it is still this epoch's. Appends of the epoch go on to be
+    /// accepted until somebody else claims the partition.
+    ///
+    /// # Errors
+    /// If the store fails; the lease lapses by itself then.
+    pub fn release(&mut self, partition: PartitionId, epoch: u64) -> Result<(), LogError> {
+        each_store!(self, log => log.release(partition, epoch))
+    }
+
+    /// Who took the partition last, if anybody ever did.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn holder(&mut self, partition: PartitionId) -> Result<Option<Holder>, LogError> {
+        each_store!(self, log => log.holder(partition))
     }
 
     /// Appends a record at `seq`; durable once it returns.

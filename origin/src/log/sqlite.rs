@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::{AppendError, Lease, LogError, PartitionId, Stored};
+use super::{AppendError, Claimant, Claimed, Holder, Lease, LogError, PartitionId, Stored};
 
 /// How long another partition's commit is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,6 +44,7 @@ impl SqliteLog {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         connection.execute_batch(SCHEMA).map_err(failed)?;
+        add_lease_columns(&connection).map_err(failed)?;
         let insert = "INSERT INTO layout SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM layout)";
         connection.execute(insert, [partitions]).map_err(failed)?;
         let read = "SELECT partitions FROM layout";
@@ -90,12 +91,60 @@ impl SqliteLog {
         Ok(Some(Lease { epoch }))
     }
 
+    pub(super) fn claim(
+        &mut self,
+        partition: PartitionId,
+        claimant: &Claimant,
+        ttl: Duration,
+    ) -> Result<Claimed, LogError> {
+        let failed = self.failed();
+        let Claimant { owner, addr } = claimant;
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(behavior).map_err(&failed)?;
+        let standing = holder(&transaction, partition).map_err(&failed)?;
+        let standing = standing.filter(|holder| !holder.left.is_zero());
+        if let Some(holder) = standing.filter(|holder| holder.owner != *owner) {
+            return Ok(Claimed::Theirs(holder));
+        }
+        let epoch = raise(&transaction, partition, owner).map_err(&failed)?;
+        let sql = "UPDATE owner SET addr = ?2, until = unixepoch('subsec') + ?3
+                   WHERE partition = ?1";
+        let row = params![partition, addr, ttl.as_secs_f64()];
+        transaction.execute(sql, row).map_err(&failed)?;
+        transaction.commit().map_err(&failed)?;
+        Ok(Claimed::Ours(Lease { epoch }))
+    }
+
+    pub(super) fn extend(
+        &mut self,
+        partition: PartitionId,
+        epoch: u64,
+        ttl: Duration,
+    ) -> Result<bool, LogError> {
+        let sql = "UPDATE owner SET until = unixepoch('subsec') + ?3
+                   WHERE partition = ?1 AND epoch = ?2";
+        let row = params![partition, epoch, ttl.as_secs_f64()];
+        self.connection.execute(sql, row).map(|rows| rows > 0).map_err(self.failed())
+    }
+
+    pub(super) fn release(&mut self, partition: PartitionId, epoch: u64) -> Result<(), LogError> {
+        let sql = "UPDATE owner SET until = 0 WHERE partition = ?1 AND epoch = ?2";
+        let released = self.connection.execute(sql, params![partition, epoch]);
+        released.map(|_| ()).map_err(self.failed())
+    }
+
+    pub(super) fn holder(&mut self, partition: PartitionId) -> Result<Option<Holder>, LogError> {
+        holder(&self.connection, partition).map_err(self.failed())
+    }
+
     /// The commit is asked for and looked at: a statement that returns rows would commit when it
     /// is put away, where nobody hears that the disk was full.
     fn take(&mut self, partition: PartitionId, owner: &str) -> Result<Lease, rusqlite::Error> {
         let behavior = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(behavior)?;
         let epoch = raise(&transaction, partition, owner)?;
+        transaction
+            .execute("UPDATE owner SET addr = '', until = 0 WHERE partition = ?1", [partition])?;
         transaction.commit()?;
         Ok(Lease { epoch })
     }
@@ -198,13 +247,45 @@ fn current_epoch(
     select.query_row([partition], |row| row.get(0)).optional()
 }
 
+/// Databases of before there were leases lack two columns.
+fn add_lease_columns(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let sql = "SELECT count(*) FROM pragma_table_info('owner') WHERE name = 'until'";
+    let is_there = connection.query_row(sql, [], |row| row.get::<_, bool>(0))?;
+    if is_there {
+        return Ok(());
+    }
+    let sql = "BEGIN IMMEDIATE;
+        ALTER TABLE owner ADD COLUMN addr TEXT NOT NULL DEFAULT '';
+        ALTER TABLE owner ADD COLUMN until REAL NOT NULL DEFAULT 0;
+        COMMIT";
+    connection.execute_batch(sql)
+}
+
+fn holder(
+    connection: &Connection,
+    partition: PartitionId,
+) -> Result<Option<Holder>, rusqlite::Error> {
+    let sql = "SELECT name, addr, epoch, max(0, until - unixepoch('subsec')) FROM owner
+               WHERE partition = ?1";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Holder {
+            owner: row.get(0)?,
+            addr: row.get(1)?,
+            epoch: row.get(2)?,
+            left: Duration::try_from_secs_f64(row.get(3)?).unwrap_or(Duration::MAX),
+        })
+    };
+    connection.query_row(sql, [partition], read).optional()
+}
+
 /// The next epoch, for `owner`.
 fn raise(
     transaction: &Transaction<'_>,
     partition: PartitionId,
     owner: &str,
 ) -> Result<u64, rusqlite::Error> {
-    let sql = "INSERT INTO owner VALUES (?1, 1, ?2) ON CONFLICT (partition)
+    let sql =
+        "INSERT INTO owner (partition, epoch, name) VALUES (?1, 1, ?2) ON CONFLICT (partition)
                DO UPDATE SET epoch = epoch + 1, name = ?2 RETURNING epoch";
     transaction.query_row(sql, params![partition, owner], |row| row.get(0))
 }
@@ -257,18 +338,5 @@ mod tests {
         other.execute_batch("ROLLBACK").unwrap();
         log.append(0, lease.epoch, 0, b"a").unwrap();
         std::fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
-    fn a_snapshot_is_kept_from_its_owner_only_and_never_replaces_a_newer_one() {
-        let mut log = log();
-        let old = log.acquire(0, "a").unwrap().epoch;
-        log.put_snapshot(0, old, 10, b"ten").unwrap();
-        let new = log.acquire(0, "b").unwrap().epoch;
-        let fenced = log.put_snapshot(0, old, 11, b"eleven").unwrap_err();
-        assert!(matches!(fenced, AppendError::Fenced { .. }), "{fenced}");
-        let older = log.put_snapshot(0, new, 9, b"nine").unwrap_err();
-        assert!(matches!(older, AppendError::Conflict { .. }), "{older}");
-        assert_eq!(log.get_snapshot(0).unwrap().unwrap().bytes, b"ten");
     }
 }

@@ -1,0 +1,392 @@
+//! The log in PostgreSQL, for several origin processes that share it.
+//!
+//! An append is one statement: it locks the owner's row, compares the epoch and inserts, so that
+//! no pause of ours can come in between, and a frozen process keeps nothing locked. The sequence
+//! number is the primary key, the second guard. Whether a statement whose connection broke was
+//! carried out, only reading tells.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Row, Statement};
+
+use super::{AppendError, Claimant, Claimed, Holder, Lease, LogError, PartitionId, Stored};
+use crate::store::{Database, PostgresError};
+
+const APPEND: &str = "
+    WITH mine AS (SELECT 1 FROM owner WHERE partition = $1 AND epoch = $2 FOR SHARE)
+    INSERT INTO log (partition, epoch, seq, bytes) SELECT $1, $2, $3, $4 FROM mine";
+
+/// One writer's way to the log: a connection of its own, made again when it breaks.
+#[derive(Debug)]
+pub struct PostgresLog {
+    database: Arc<Database>,
+    session: Option<Arc<Session>>,
+}
+
+struct Session {
+    client: Client,
+    append: Statement,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+impl PostgresLog {
+    /// Checks that the log is laid out for as many partitions.
+    ///
+    /// # Errors
+    /// If the database fails or was laid out for another number.
+    pub fn open(database: Arc<Database>, partitions: u32) -> Result<Self, LogError> {
+        let mut log = Self { database, session: None };
+        let configured = narrow(partitions);
+        let rows = log.run(async move |session| {
+            // Locked, for several processes may be the first.
+            let insert = "LOCK TABLE layout; INSERT INTO layout
+                          SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM layout)";
+            session.client.batch_execute(insert).await?;
+            let update = "UPDATE layout SET partitions = $1 WHERE partitions = 0";
+            session.client.execute(update, &[&configured]).await?;
+            session.client.query("SELECT partitions FROM layout", &[]).await
+        })?;
+        let stored = rows.first().map_or(configured, |row| row.get(0));
+        if stored != configured {
+            let stored = u32::try_from(stored).unwrap_or(0);
+            return Err(LogError::Partitions { stored, configured: partitions });
+        }
+        Ok(log)
+    }
+
+    /// Asks something on our connection. Without a clear answer the connection is given up.
+    fn run<T, Asked>(&mut self, ask: impl FnOnce(Arc<Session>) -> Asked) -> Result<T, PostgresError>
+    where
+        T: Send + 'static,
+        Asked: Future<Output = Result<T, tokio_postgres::Error>> + Send + 'static,
+    {
+        let asked = ask(self.session()?);
+        let database = Arc::clone(&self.database);
+        let done = self.database.wait(async move { database.within(asked).await });
+        if done.as_ref().is_err_and(|error| !is_undone(error)) {
+            self.session = None;
+        }
+        done
+    }
+
+    fn session(&mut self) -> Result<Arc<Session>, PostgresError> {
+        if let Some(session) = self.session.as_ref().filter(|s| !s.client.is_closed()) {
+            return Ok(Arc::clone(session));
+        }
+        let database = Arc::clone(&self.database);
+        let session = self.database.wait(async move {
+            let client = database.connect().await?;
+            let append = database.within(client.prepare(APPEND)).await?;
+            Ok(Arc::new(Session { client, append }))
+        })?;
+        Ok(Arc::clone(self.session.insert(session)))
+    }
+
+    pub(super) fn acquire(
+        &mut self,
+        partition: PartitionId,
+        owner: &str,
+    ) -> Result<Lease, LogError> {
+        let (partition, owner) = (narrow(partition), owner.to_owned());
+        let sql = "INSERT INTO owner (partition, epoch, name) VALUES ($1, 1, $2)
+                   ON CONFLICT (partition) DO UPDATE
+                   SET epoch = owner.epoch + 1, name = $2, addr = '', until = 'epoch'
+                   RETURNING epoch";
+        let rows = self.run(async move |s| s.client.query(sql, &[&partition, &owner]).await)?;
+        lease(&rows).ok_or(LogError::NoRow)
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        partition: PartitionId,
+        owner: &str,
+    ) -> Result<Option<Lease>, LogError> {
+        let (partition, owner) = (narrow(partition), owner.to_owned());
+        let sql = "UPDATE owner SET epoch = epoch + 1 WHERE partition = $1 AND name = $2
+                   RETURNING epoch";
+        let rows = self.run(async move |s| s.client.query(sql, &[&partition, &owner]).await)?;
+        Ok(lease(&rows))
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        partition: PartitionId,
+        claimant: &Claimant,
+        ttl: Duration,
+    ) -> Result<Claimed, LogError> {
+        let id = narrow(partition);
+        let (Claimant { owner, addr }, secs) = (claimant.clone(), ttl.as_secs_f64());
+        // The clock is read when the row is ours, not when the statement began to wait for it.
+        let sql = "INSERT INTO owner (partition, epoch, name, addr, until)
+                   VALUES ($1, 1, $2, $3, clock_timestamp() + $4 * interval '1 second')
+                   ON CONFLICT (partition) DO UPDATE
+                   SET epoch = owner.epoch + 1, name = $2, addr = $3,
+                       until = clock_timestamp() + $4 * interval '1 second'
+                   WHERE owner.until <= clock_timestamp() OR owner.name = $2
+                   RETURNING epoch";
+        let rows =
+            self.run(async move |s| s.client.query(sql, &[&id, &owner, &addr, &secs]).await)?;
+        match lease(&rows) {
+            Some(lease) => Ok(Claimed::Ours(lease)),
+            None => {
+                let holder = self.holder(partition)?;
+                holder.map(Claimed::Theirs).ok_or(LogError::NoRow)
+            }
+        }
+    }
+
+    pub(super) fn extend(
+        &mut self,
+        partition: PartitionId,
+        epoch: u64,
+        ttl: Duration,
+    ) -> Result<bool, LogError> {
+        let (partition, epoch, secs) = (narrow(partition), signed(epoch), ttl.as_secs_f64());
+        let sql = "UPDATE owner SET until = clock_timestamp() + $3 * interval '1 second'
+                   WHERE partition = $1 AND epoch = $2";
+        let extended =
+            self.run(async move |s| s.client.execute(sql, &[&partition, &epoch, &secs]).await)?;
+        Ok(extended > 0)
+    }
+
+    pub(super) fn release(&mut self, partition: PartitionId, epoch: u64) -> Result<(), LogError> {
+        let (partition, epoch) = (narrow(partition), signed(epoch));
+        let sql = "UPDATE owner SET until = 'epoch' WHERE partition = $1 AND epoch = $2";
+        self.run(async move |s| s.client.execute(sql, &[&partition, &epoch]).await)?;
+        Ok(())
+    }
+
+    pub(super) fn holder(&mut self, partition: PartitionId) -> Result<Option<Holder>, LogError> {
+        let partition = narrow(partition);
+        let sql = "SELECT name, addr, epoch,
+                          GREATEST(0, extract(epoch FROM until - clock_timestamp()))::float8
+                   FROM owner WHERE partition = $1";
+        let rows = self.run(async move |s| s.client.query(sql, &[&partition]).await)?;
+        Ok(rows.first().map(|row| Holder {
+            owner: row.get(0),
+            addr: row.get(1),
+            epoch: unsigned(row.get(2)),
+            left: Duration::try_from_secs_f64(row.get(3)).unwrap_or(Duration::MAX),
+        }))
+    }
+
+    pub(super) fn append(
+        &mut self,
+        partition: PartitionId,
+        epoch: u64,
+        seq: u64,
+        bytes: &[u8],
+    ) -> Result<(), AppendError> {
+        // What fails before the statement is sent has written nothing.
+        if let Err(error) = self.session() {
+            return Err(AppendError::NotWritten(error.into()));
+        }
+        let (id, our_epoch, at) = (narrow(partition), signed(epoch), signed(seq));
+        let bytes = bytes.to_vec();
+        let appended = self
+            .run(async move |s| s.client.execute(&s.append, &[&id, &our_epoch, &at, &bytes]).await);
+        match appended {
+            Ok(0) => Err(AppendError::Fenced { partition, epoch }),
+            Ok(_) => Ok(()),
+            Err(error) => Err(judge(error, partition, seq)),
+        }
+    }
+
+    pub(super) fn read(
+        &mut self,
+        partition: PartitionId,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<Stored>, LogError> {
+        let (partition, from, limit) = (narrow(partition), signed(from), i64::from(limit));
+        let sql = "SELECT seq, bytes FROM log WHERE partition = $1 AND seq >= $2
+                   ORDER BY seq LIMIT $3";
+        let rows =
+            self.run(async move |s| s.client.query(sql, &[&partition, &from, &limit]).await)?;
+        Ok(rows.iter().map(stored).collect())
+    }
+
+    pub(super) fn cut(&mut self, partition: PartitionId, seq: u64) -> Result<(), LogError> {
+        let (partition, seq) = (narrow(partition), signed(seq));
+        let sql = "WITH gone AS (
+                       DELETE FROM log WHERE partition = $1 AND seq = $2
+                       RETURNING partition, seq, bytes)
+                   INSERT INTO cut (partition, seq, bytes) SELECT * FROM gone";
+        self.run(async move |s| s.client.execute(sql, &[&partition, &seq]).await)?;
+        Ok(())
+    }
+
+    pub(super) fn put_snapshot(
+        &mut self,
+        partition: PartitionId,
+        epoch: u64,
+        seq: u64,
+        bytes: &[u8],
+    ) -> Result<(), AppendError> {
+        if let Err(error) = self.session() {
+            return Err(AppendError::NotWritten(error.into()));
+        }
+        let (id, our_epoch, at) = (narrow(partition), signed(epoch), signed(seq));
+        let bytes = bytes.to_vec();
+        let sql = "WITH mine AS (
+                       SELECT 1 FROM owner WHERE partition = $1 AND epoch = $2 FOR SHARE),
+                   kept AS (
+                       INSERT INTO snapshot (partition, seq, bytes) SELECT $1, $3, $4 FROM mine
+                       ON CONFLICT (partition) DO UPDATE
+                       SET seq = excluded.seq, bytes = excluded.bytes
+                       WHERE excluded.seq >= snapshot.seq RETURNING 1)
+                   SELECT EXISTS (SELECT 1 FROM mine), EXISTS (SELECT 1 FROM kept)";
+        let put =
+            self.run(async move |s| s.client.query(sql, &[&id, &our_epoch, &at, &bytes]).await);
+        let rows = put.map_err(|error| judge(error, partition, seq))?;
+        match rows.first().map(|row| (row.get(0), row.get(1))) {
+            Some((true, true)) => Ok(()),
+            Some((true, false)) => Err(AppendError::Conflict { partition, seq }),
+            _ => Err(AppendError::Fenced { partition, epoch }),
+        }
+    }
+
+    pub(super) fn get_snapshot(
+        &mut self,
+        partition: PartitionId,
+    ) -> Result<Option<Stored>, LogError> {
+        let partition = narrow(partition);
+        let sql = "SELECT seq, bytes FROM snapshot WHERE partition = $1";
+        let rows = self.run(async move |s| s.client.query(sql, &[&partition]).await)?;
+        Ok(rows.first().map(stored))
+    }
+}
+
+/// What an error tells about a statement that was sent.
+fn judge(error: PostgresError, partition: PartitionId, seq: u64) -> AppendError {
+    match error.code() {
+        Some(code) if *code == SqlState::UNIQUE_VIOLATION => {
+            AppendError::Conflict { partition, seq }
+        }
+        _ if is_undone(&error) => AppendError::NotWritten(error.into()),
+        _ => AppendError::Unknown(error.into()),
+    }
+}
+
+/// An error that the server reports has undone the statement, unless it is the end of the server
+/// or of the connection.
+fn is_undone(error: &PostgresError) -> bool {
+    error.code().is_some_and(|code| {
+        let is_end = code.code().starts_with("57P") || code.code().starts_with("08");
+        !is_end && *code != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+    })
+}
+
+fn lease(rows: &[Row]) -> Option<Lease> {
+    rows.first().map(|row| Lease { epoch: unsigned(row.get(0)) })
+}
+
+fn stored(row: &Row) -> Stored {
+    Stored { seq: unsigned(row.get(0)), bytes: row.get(1) }
+}
+
+/// PostgreSQL has no unsigned integers. Ours do not come near the end of the signed ones.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn narrow(partition: PartitionId) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use servers::Postgres;
+
+    use super::super::suite::options;
+    use super::*;
+
+    /// Appends until the server is gone: how many were confirmed, and what the next one heard.
+    fn append_until_it_fails(log: &mut PostgresLog, epoch: u64, from: u64) -> (u64, AppendError) {
+        for seq in from.. {
+            if let Err(error) = log.append(0, epoch, seq, b"record") {
+                return (seq, error);
+            }
+        }
+        unreachable!("there are not that many numbers")
+    }
+
+    #[test]
+    fn what_was_confirmed_survives_a_crash_and_the_rest_is_found_by_reading() {
+        let mut server = Postgres::start();
+        let database = Database::open(&options(&server.database())).unwrap();
+        let mut log = PostgresLog::open(database, 1).unwrap();
+        let Lease { mut epoch } = log.acquire(0, "a").unwrap();
+        let mut next = 0;
+        for _ in 0..3 {
+            let writer = std::thread::spawn(move || {
+                let ended = append_until_it_fails(&mut log, epoch, next);
+                (log, ended)
+            });
+            let size = "SELECT count(*) FROM log";
+            let url = format!("postgres://postgres@127.0.0.1:{}/test_0", server.port());
+            while server.sql(&url, size).parse::<u64>().unwrap() < next + 20 {}
+            server.stop_immediate();
+            let (came_back, (failed_at, error)) = writer.join().unwrap();
+            log = came_back;
+            assert!(
+                matches!(error, AppendError::Unknown(_) | AppendError::NotWritten(_)),
+                "{error}"
+            );
+            let error = log.append(0, epoch, failed_at, b"record").unwrap_err();
+            assert!(matches!(error, AppendError::NotWritten(_)), "nobody is there: {error}");
+            server.restart();
+            epoch = log.renew(0, "a").unwrap().unwrap().epoch;
+            let stored = log.read(0, 0, u32::MAX).unwrap();
+            let seqs: Vec<u64> = stored.iter().map(|stored| stored.seq).collect();
+            next = seqs.len() as u64;
+            assert!(seqs.into_iter().eq(0..next), "without a gap");
+            assert!(next == failed_at || next == failed_at + 1, "{next} of {failed_at}");
+        }
+    }
+
+    #[test]
+    fn a_writer_whose_connection_was_cut_goes_on() {
+        let server = Postgres::shared();
+        let url = server.database();
+        let database = Database::open(&options(&url)).unwrap();
+        let mut log = PostgresLog::open(database, 1).unwrap();
+        let Lease { epoch } = log.acquire(0, "a").unwrap();
+        log.append(0, epoch, 0, b"before").unwrap();
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        server.sql(&url, sql);
+        // The first may still meet the broken connection; then only reading tells.
+        if let Err(error) = log.append(0, epoch, 1, b"after") {
+            assert!(matches!(error, AppendError::Unknown(_)), "{error}");
+            let is_missing = log.read(0, 1, 1).unwrap().is_empty();
+            assert!(is_missing, "it was cut before anything was sent");
+            log.append(0, epoch, 1, b"after").unwrap();
+        }
+        assert_eq!(log.read(0, 0, 9).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_password_is_never_told() {
+        let url = "postgres://ann:sesame-open@127.0.0.1:1/shop";
+        let mut options = options(url);
+        let refused = Database::open(&options).unwrap_err();
+        let said = format!("{refused} {refused:?} {options:?}");
+        assert!(said.contains("127.0.0.1:1/shop") && !said.contains("sesame"), "{said}");
+        options.url = "postgres://ann:sesame-open@host:port/".to_owned().try_into().unwrap();
+        let refused = Database::open(&options).unwrap_err();
+        let said = format!("{refused} {refused:?}");
+        assert!(!said.contains("sesame"), "{said}");
+    }
+}
