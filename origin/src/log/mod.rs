@@ -12,7 +12,7 @@ mod memory;
 mod postgres;
 mod sqlite;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;
 
 use std::time::Duration;
 

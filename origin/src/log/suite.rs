@@ -13,7 +13,9 @@ use crate::store::{Database, PostgresOptions};
 
 type Open<'a> = &'a dyn Fn() -> Log;
 
-const CASES: [(&str, fn(Open<'_>, PartitionId)); 12] = [
+type Case = (&'static str, fn(Open<'_>, PartitionId));
+
+const CASES: [Case; 12] = [
     ("what was appended is read back in order", what_was_appended_is_read_back),
     ("an epoch grows with every owner", an_epoch_grows),
     ("an old epoch is fenced, however it comes late", an_old_epoch_is_fenced),

@@ -8,7 +8,10 @@
 use tokio_postgres::Client;
 
 /// The steps, in order.
-const STEPS: [&str; 1] = [include_str!("../../migrations/0001_log.sql")];
+const STEPS: [&str; 2] = [
+    include_str!("../../migrations/0001_log.sql"),
+    include_str!("../../migrations/0002_documents.sql"),
+];
 
 /// Any number, as long as nobody else locks it: processes that start together take turns.
 const LOCK: i64 = 0x7761_6974_726f_6f6d;

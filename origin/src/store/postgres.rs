@@ -13,7 +13,8 @@ use keys::Secret;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::migrations::{self, Migrated};
@@ -246,11 +247,29 @@ impl Database {
         }
     }
 
-    /// A connection of the pool, for whoever is not a writer.
-    ///
-    /// # Errors
-    /// If there is none to be had in time.
-    pub async fn pooled(&self) -> Result<deadpool_postgres::Client, PostgresError> {
+    /// Runs a statement on a connection of the pool and returns its rows.
+    pub(crate) async fn query(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, PostgresError> {
+        let client = self.pooled().await?;
+        let prepared = async { client.query(&client.prepare_cached(sql).await?, values).await };
+        self.within(prepared).await
+    }
+
+    /// Runs a statement on a connection of the pool: how many rows it changed.
+    pub(crate) async fn execute(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, PostgresError> {
+        let client = self.pooled().await?;
+        let prepared = async { client.execute(&client.prepare_cached(sql).await?, values).await };
+        self.within(prepared).await
+    }
+
+    async fn pooled(&self) -> Result<deadpool_postgres::Client, PostgresError> {
         self.pool.get().await.map_err(|error| PostgresError::Pool {
             database: self.shown.clone(),
             detail: error.to_string(),
