@@ -2,8 +2,7 @@
 //!
 //! A step is a file of `origin/migrations/`, written once and never changed; a new need is a new
 //! file. The count of steps taken is in the database, so that an older program refuses a newer
-//! layout instead of guessing. (The crate refinery would do the same; its support of our versions
-//! of rusqlite lags, and this is all that it would do for us.)
+//! layout instead of guessing.
 
 use tokio_postgres::Client;
 
