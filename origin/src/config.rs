@@ -9,6 +9,7 @@ use keys::{EventId, Owner, Secret};
 use serde::Deserialize;
 
 use crate::catalogue::Sources;
+use crate::live::{Limits, Mode};
 use crate::pay::SandboxRules;
 use crate::sale::{Rules, SEATS_PER_ORDER_LIMIT};
 use crate::ticket::MORE_FONTS_MAX;
@@ -72,6 +73,10 @@ pub struct OriginConfig {
     pub in_flight_max: usize,
     /// Connections at once.
     pub connections_max: usize,
+    /// How many may follow the live maps.
+    pub live: Limits,
+    /// A level of the seat map that is kept whatever the load.
+    pub pinned_mode: Option<Mode>,
     /// Whether a damaged last record of the log may be put aside at the start.
     pub may_cut_damaged_tail: bool,
     /// More fonts for names on tickets, asked in this order after our own.
@@ -99,6 +104,8 @@ struct OriginFile {
     limits: LimitsFile,
     #[serde(default)]
     tickets: TicketsFile,
+    #[serde(default)]
+    live: LiveFile,
     #[serde(default)]
     sandbox: SandboxFile,
 }
@@ -160,6 +167,28 @@ impl Default for LimitsFile {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct LiveFile {
+    streams_max: usize,
+    streams_per_event_max: usize,
+    streams_per_visitor_max: u32,
+    stream_secs_max: u64,
+    pinned_mode: Option<Mode>,
+}
+
+impl Default for LiveFile {
+    fn default() -> Self {
+        Self {
+            streams_max: 50_000,
+            streams_per_event_max: 50_000,
+            streams_per_visitor_max: 4,
+            stream_secs_max: 300,
+            pinned_mode: None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct SandboxFile {
     timeout_ms: u64,
     slow_ms: u64,
@@ -211,7 +240,7 @@ impl TryFrom<OriginFile> for OriginConfig {
     type Error = ConfigError;
 
     fn try_from(file: OriginFile) -> Result<Self, ConfigError> {
-        let OriginFile { catalogue, sale, log, limits, tickets, sandbox, .. } = file;
+        let OriginFile { catalogue, sale, log, limits, tickets, live, sandbox, .. } = file;
         if !(1..=86_400).contains(&sale.hold_secs) {
             return refuse("sale.hold_secs", sale.hold_secs, "1 to 86400 seconds");
         }
@@ -233,6 +262,20 @@ impl TryFrom<OriginFile> for OriginConfig {
         }
         if tickets.fonts.len() > MORE_FONTS_MAX {
             return refuse("tickets.fonts", tickets.fonts.len(), "at most 8 files");
+        }
+        if !(1..=1_000_000).contains(&live.streams_max) {
+            return refuse("live.streams_max", live.streams_max, "1 to 1000000 streams");
+        }
+        if !(1..=live.streams_max).contains(&live.streams_per_event_max) {
+            let expected = "at least 1 and at most live.streams_max";
+            return refuse("live.streams_per_event_max", live.streams_per_event_max, expected);
+        }
+        if !(1..=1000).contains(&live.streams_per_visitor_max) {
+            let found = live.streams_per_visitor_max;
+            return refuse("live.streams_per_visitor_max", found, "1 to 1000 streams");
+        }
+        if !(1..=86_400).contains(&live.stream_secs_max) {
+            return refuse("live.stream_secs_max", live.stream_secs_max, "1 to 86400 seconds");
         }
         if sandbox.timeout_ms > 60_000 {
             return refuse("sandbox.timeout_ms", sandbox.timeout_ms, "at most 60000");
@@ -257,6 +300,13 @@ impl TryFrom<OriginFile> for OriginConfig {
             partitions: sale.partitions,
             in_flight_max: limits.in_flight_max,
             connections_max: limits.connections_max,
+            live: Limits {
+                streams_max: live.streams_max,
+                per_event_max: live.streams_per_event_max,
+                per_visitor_max: live.streams_per_visitor_max,
+                life: Duration::from_secs(live.stream_secs_max),
+            },
+            pinned_mode: live.pinned_mode,
             may_cut_damaged_tail: log.cut_damaged_tail,
             fonts: tickets.fonts,
             sandbox: SandboxRules {
@@ -305,6 +355,10 @@ mod tests {
         check("log.cut_damaged_tail = 1", &["cut_damaged_tail", "boolean"]);
         check("limits.in_flight_max = 0", &["limits.in_flight_max is 0"]);
         check("limits.connections_max = 0", &["limits.connections_max is 0"]);
+        check("live.streams_max = 0", &["live.streams_max is 0", "1 to 1000000"]);
+        check("live.streams_per_event_max = 50001", &["at most live.streams_max"]);
+        check("live.stream_secs_max = 0", &["live.stream_secs_max is 0"]);
+        check("live.pinned_mode = \"fast\"", &["pinned_mode", "slow-map"]);
         check("sale.seats = 9", &["seats", "expected"]);
         check("catalogue.on_sale = [\"No Slug\"]", &["on_sale", "a-z"]);
     }

@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod checkout;
 pub mod config;
 pub mod http;
+pub mod live;
 pub mod load;
 pub mod log;
 pub mod metrics;

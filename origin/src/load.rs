@@ -1,4 +1,5 @@
-//! What did the last seconds look like? A ring of one-second counts, for the controller's pace.
+//! What did the last seconds look like? A ring of one-second counts, for the controller's pace and
+//! for the level of the seat map.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,6 +9,9 @@ use admission_api::Latency;
 /// Seconds that a report covers: long enough for a p95 at ten requests a second, short enough for
 /// the pace to follow.
 pub const WINDOW_SECS: u64 = 10;
+/// Seconds that decide on the level of the seat map, beside the one that is running: it must be
+/// quicker than the pace.
+const STRAIN_SECS: u64 = 2;
 
 /// Counts of the last [`WINDOW_SECS`] seconds.
 #[derive(Debug)]
@@ -29,6 +33,9 @@ struct Slot {
     requests: u64,
     errors: u64,
     latency: Latency,
+    queue_delay: Latency,
+    service: Latency,
+    fanout_lag: Latency,
     /// By writer.
     busy: Vec<Duration>,
 }
@@ -44,6 +51,10 @@ pub struct Seen {
     pub errors: u64,
     /// Time to answer the others.
     pub latency: Latency,
+    /// Time that commands waited for their writer.
+    pub queue_delay: Latency,
+    /// Time that the writer then took.
+    pub service: Latency,
     /// Share of the time that the busiest writer was busy, 0 to 1.
     pub busy_share: f64,
 }
@@ -106,6 +117,8 @@ impl Window {
             requests: 0,
             errors: 0,
             latency: Latency::default(),
+            queue_delay: Latency::default(),
+            service: Latency::default(),
             busy_share: 0.0,
         };
         let inner = self.lock();
@@ -117,6 +130,8 @@ impl Window {
             seen.requests += slot.requests;
             seen.errors += slot.errors;
             seen.latency.add(&slot.latency);
+            seen.queue_delay.add(&slot.queue_delay);
+            seen.service.add(&slot.service);
             for (sum, more) in busy.iter_mut().zip(&slot.busy) {
                 *sum += *more;
             }
@@ -127,6 +142,44 @@ impl Window {
             seen.busy_share = (busiest.as_secs_f64() / seen.window.as_secs_f64()).clamp(0.0, 1.0);
         }
         seen
+    }
+
+    /// Counts commands that waited this long each, and were then answered together in `took`.
+    pub fn served(&self, waited: &[Duration], took: Duration, now: Instant) {
+        let second = self.second(now);
+        let mut inner = self.lock();
+        let Some(slot) = slot(&mut inner.slots, second) else { return };
+        for waited in waited {
+            slot.queue_delay.record_ms(waited.as_secs_f64() * 1000.0);
+            slot.service.record_ms(took.as_secs_f64() * 1000.0);
+        }
+    }
+
+    /// Counts a frame of a live map that was written this long after it was cut.
+    pub fn fanned_out(&self, lag: Duration, now: Instant) {
+        let second = self.second(now);
+        if let Some(slot) = slot(&mut self.lock().slots, second) {
+            slot.fanout_lag.record_ms(lag.as_secs_f64() * 1000.0);
+        }
+    }
+
+    /// How long commands have waited lately, and how late frames were: the 99th percentile of
+    /// each, in milliseconds. A writer that is stuck answers nobody, so what it is at counts too.
+    #[must_use]
+    pub fn strain(&self, now: Instant) -> (f64, f64) {
+        let current = self.second(now);
+        let recent = current.saturating_sub(STRAIN_SECS)..=current;
+        let (mut queue, mut fanout) = (Latency::default(), Latency::default());
+        let inner = self.lock();
+        for slot in inner.slots.iter().filter(|slot| recent.contains(&slot.second)) {
+            queue.add(&slot.queue_delay);
+            fanout.add(&slot.fanout_lag);
+        }
+        let running = inner.busy_since.iter().flatten();
+        let longest = running.map(|since| now.saturating_duration_since(*since)).max();
+        let p99 = |latency: &Latency| latency.quantile_ms(0.99).unwrap_or(0.0);
+        let stuck = longest.unwrap_or_default().as_secs_f64() * 1000.0;
+        (p99(&queue).max(stuck), p99(&fanout))
     }
 
     fn second(&self, now: Instant) -> u64 {
@@ -171,6 +224,23 @@ mod tests {
         let seen = window.seen(at(10_500));
         assert_eq!(seen.requests, 0, "the first second is over {seen:?}");
         assert!((seen.busy_share - 0.5 / 9.5).abs() < 0.01, "{seen:?}");
+    }
+
+    #[test]
+    fn strain_is_of_the_last_seconds_and_knows_a_writer_that_is_stuck() {
+        let began = Instant::now();
+        let window = Window::new(1, began);
+        let at = |ms| began + Duration::from_millis(ms);
+        let waited = [Duration::from_millis(300); 100];
+        window.served(&waited, Duration::from_millis(4), at(500));
+        window.fanned_out(Duration::from_millis(40), at(500));
+        let (queue, fanout) = window.strain(at(2500));
+        assert!((250.0..=320.0).contains(&queue) && (30.0..=50.0).contains(&fanout));
+        assert_eq!(window.strain(at(3500)), (0.0, 0.0), "that is over");
+        let seen = window.seen(at(3500));
+        assert_eq!((seen.queue_delay.count(), seen.service.count()), (100, 100));
+        window.begin(0, at(4000));
+        assert!((window.strain(at(6000)).0 - 2000.0).abs() < 1.0, "it has been at it for 2 s");
     }
 
     #[test]

@@ -102,6 +102,16 @@ pub struct Metrics {
     /// Payments that nobody knows the outcome of.
     pub payments_unsettled: IntGauge,
     seats: IntGaugeVec,
+    /// Streams of live maps that are open.
+    pub live_streams: IntGauge,
+    /// Frames that were cut.
+    pub live_frames_total: IntCounter,
+    /// Readers who got a snapshot, because they came new or had missed too much.
+    pub live_snapshots_total: IntCounter,
+    /// Streams refused, by reason.
+    pub live_refused_total: IntCounterVec,
+    /// The level of the seat map that the load asks for, 0 to 4.
+    pub seat_mode: IntGauge,
 }
 
 impl Metrics {
@@ -199,6 +209,32 @@ impl Metrics {
                 registry.register(Box::new(gauges.clone()))?;
                 gauges
             },
+            live_streams: gauge(
+                &registry,
+                "origin_live_streams",
+                "Streams of live seat maps that are open.",
+            )?,
+            live_frames_total: counter(
+                &registry,
+                "origin_live_frames_total",
+                "Frames of changed seats, each sent to all who follow the event.",
+            )?,
+            live_snapshots_total: counter(
+                &registry,
+                "origin_live_snapshots_total",
+                "Readers who got all seats: they came new, or had missed too much.",
+            )?,
+            live_refused_total: counters(
+                &registry,
+                "origin_live_refused_total",
+                "Streams refused; full means that live.streams_max is too low for the crowd.",
+                &["why"],
+            )?,
+            seat_mode: gauge(
+                &registry,
+                "origin_seat_mode_level",
+                "Level of the seat map by load: 0 is the live map, 4 the best available only.",
+            )?,
             registry,
         };
         Ok(metrics)

@@ -77,7 +77,7 @@ impl Stand {
         let id = event.id.clone();
         let plan = venue.plan(event.prices);
         let plan = plan.map_err(|why| StandError::Plan { event: id.clone(), why })?;
-        let shelf = Arc::new(Shelf::new(plan.capacity()));
+        let shelf = Arc::new(Shelf::new(plan.capacity()).with_zones(&plan));
         let setup =
             EventSetup { event: id, plan: Arc::new(plan), rules, shelf: Arc::clone(&shelf) };
         let map_url = format!("/api/v1/maps/{}", map.hash);

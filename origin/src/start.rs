@@ -21,6 +21,8 @@ use crate::catalogue::{Catalogue, CatalogueError, Status};
 use crate::checkout::Checkout;
 use crate::config::OriginConfig;
 use crate::http::{self, App, Documents, Doors, Pages};
+use crate::live::Hub;
+use crate::live::governor::{Watched, govern};
 use crate::load::Window;
 use crate::log::{Log, LogError, SqliteLog};
 use crate::metrics::Metrics;
@@ -156,17 +158,23 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     let (connections_max, public_addr, internal_addr) =
         (config.connections_max, addr("listen", &public)?, addr("internal_listen", &internal)?);
     // Replaying a log and drawing maps takes a moment of processor time.
-    let built = tokio::task::spawn_blocking(move || House::build(&config)).await;
+    let stopping = shutdown.clone();
+    let built = tokio::task::spawn_blocking(move || House::build(&config, stopping)).await;
     let House { app, writers } = built.map_err(|_| StartError::Interrupted)??;
     let mut tasks = JoinSet::new();
+    let connections = Arc::new(Semaphore::new(connections_max));
+    let internal_connections = Arc::new(Semaphore::new(INTERNAL_CONNECTIONS_MAX));
     let doors = [
-        (public, connections_max, http::public(Arc::clone(&app))),
-        (internal, INTERNAL_CONNECTIONS_MAX, http::internal(Arc::clone(&app))),
+        (public, Arc::clone(&connections), http::public(Arc::clone(&app))),
+        (internal, internal_connections, http::internal(Arc::clone(&app))),
     ];
-    for (listener, connections_max, router) in doors {
-        let doors = Doors::new(listener, connections_max);
+    for (listener, places, router) in doors {
+        let doors = Doors::new(listener, places);
         tasks.spawn(doors.serve(router, shutdown.clone()));
     }
+    let watched =
+        Watched { window: Arc::clone(&app.window), connections: (connections, connections_max) };
+    tasks.spawn(govern(Arc::clone(&app.hub), watched, shutdown.clone()));
     tasks.spawn(Arc::clone(&app.checkout).resolve_until(shutdown.clone()));
     tasks.spawn(Arc::clone(&app.passes).follow_until(shutdown.clone()));
     tracing::info!(%public_addr, %internal_addr, "origin serves on {public_addr}");
@@ -220,7 +228,7 @@ struct House {
 }
 
 impl House {
-    fn build(config: &OriginConfig) -> Result<Self, StartError> {
+    fn build(config: &OriginConfig, stopping: watch::Receiver<bool>) -> Result<Self, StartError> {
         let OriginConfig { data_dir, rules, partitions, .. } = config;
         let data = |source| StartError::DataDir { path: data_dir.clone(), source };
         std::fs::create_dir_all(data_dir).map_err(data)?;
@@ -273,7 +281,15 @@ impl House {
             .map_err(|source| StartError::Sandbox { path: ledger, source })?;
         let gateway = Gateway::Sandbox(sandbox);
         let checkout = Checkout::new(Arc::clone(&sales), gateway, Arc::clone(&metrics));
+        let hub = Hub::new(
+            config.live,
+            config.pinned_mode,
+            Arc::clone(&window),
+            Arc::clone(&metrics),
+            stopping,
+        );
         let app = App {
+            hub: Arc::new(hub),
             name: config.name.clone(),
             rules: *rules,
             documents: Documents::new(&catalogue, &shops.all(), *rules),

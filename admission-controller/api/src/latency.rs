@@ -1,5 +1,8 @@
 //! A latency histogram that can be added up across machines.
 
+use std::cmp::Ordering;
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 /// Counts of durations in fixed buckets, each a quarter wider than the one before it.
@@ -22,8 +25,11 @@ impl Latency {
 
     /// Counts one duration in milliseconds.
     pub fn record_ms(&mut self, millis: f64) {
-        let bucket = (0..Self::BUCKETS - 1).find(|&b| millis <= Self::bound_ms(b));
-        self.counts[bucket.unwrap_or(Self::BUCKETS - 1)] += 1;
+        static BOUNDS: LazyLock<Vec<f64>> =
+            LazyLock::new(|| (0..Latency::BUCKETS - 1).map(Latency::bound_ms).collect());
+        // What is no number is below no bound.
+        let is_above = |bound: &f64| millis.partial_cmp(bound).is_none_or(Ordering::is_gt);
+        self.counts[BOUNDS.partition_point(is_above)] += 1;
     }
 
     /// Adds another histogram's counts.

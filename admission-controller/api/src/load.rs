@@ -18,6 +18,16 @@ pub struct LoadReport {
     pub errors_total: u64,
     /// Time to answer those that did not fail.
     pub latency: Latency,
+    /// How long commands waited for the writer.
+    #[serde(default)]
+    pub queue_delay: Latency,
+    /// How long the writer then took until they were durable and answered.
+    #[serde(default)]
+    pub service: Latency,
+    /// How much of the seat map is shown: 0 is everything, 4 the best available seats only; 5 is a
+    /// sale that an operator has paused.
+    #[serde(default)]
+    pub seat_mode_level: u8,
     /// Share of the database's processor that is busy, 0 to 1; absent if it cannot be told.
     pub db_cpu: Option<f64>,
     /// Where `db_cpu` comes from, for people: for example `sqlite writer busy share`.
@@ -41,4 +51,14 @@ pub struct Stock {
     pub paying: u64,
     /// Sold.
     pub sold: u64,
+    /// Kept back by the organiser.
+    #[serde(default)]
+    pub blocked: u64,
+    /// How many holds `held` is made of.
+    #[serde(default)]
+    pub holds: u64,
+    /// Seats of `held` that will likely come back unpaid, by the minute of their deadline: the
+    /// first number is for the next sixty seconds.
+    #[serde(default)]
+    pub expected_returns: Vec<u64>,
 }

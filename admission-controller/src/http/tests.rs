@@ -763,6 +763,9 @@ async fn when_nothing_is_left_the_room_says_so() {
                     requests_total: 0,
                     errors_total: 0,
                     latency: Latency::default(),
+                    queue_delay: Latency::default(),
+                    service: Latency::default(),
+                    seat_mode_level: 0,
                     db_cpu: Some(0.1),
                     db_cpu_source: "test".into(),
                     stock: vec![Stock {
@@ -772,6 +775,9 @@ async fn when_nothing_is_left_the_room_says_so() {
                         held,
                         paying: 0,
                         sold: 100 - held,
+                        blocked: 0,
+                        holds: 1,
+                        expected_returns: Vec::new(),
                     }],
                 })
             }

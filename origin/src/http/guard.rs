@@ -12,8 +12,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
+use super::live::SEAT_MODE;
 use super::problem::{NotOurs, Refused};
-use super::shopper::{SawPass, shows_pass};
+use super::shopper::{SawPass, sale_event, shows_pass};
 
 /// A request is answered within this time: above what a payment may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,6 +35,7 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
         let is_sale = shows_pass(&app, request.uri().path(), request.headers());
         return count(&app, route, is_sale, began, refused.into_response());
     };
+    let event = sale_event(request.uri().path());
     let saw_pass = SawPass::default();
     request.extensions_mut().insert(saw_pass.clone());
     let response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
@@ -44,7 +46,12 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
         }
     };
     let is_sale = saw_pass.0.load(Ordering::Relaxed);
-    count(&app, route, is_sale, began, with_headers(response))
+    let mut response = with_headers(response);
+    if let Some(event) = event {
+        let mode = HeaderValue::from_static(app.hub.mode(&event).label());
+        response.headers_mut().insert(SEAT_MODE, mode);
+    }
+    count(&app, route, is_sale, began, response)
 }
 
 /// For the internal listener.
@@ -93,6 +100,9 @@ fn label(path: Option<&MatchedPath>) -> &'static str {
         "/api/v1/events/{event}" => "event",
         "/api/v1/maps/{hash}" => "map",
         "/api/v1/events/{event}/availability" => "availability",
+        "/api/v1/events/{event}/zones" => "zones",
+        "/api/v1/events/{event}/stream" => "stream",
+        "/api/v1/events/{event}/ws" => "ws",
         "/api/v1/events/{event}/holds" => "holds",
         "/api/v1/events/{event}/holds/{hold}" => "hold",
         "/api/v1/events/{event}/orders" => "orders",

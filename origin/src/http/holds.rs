@@ -12,10 +12,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::body::Json;
+use super::live::refused_by;
 use super::problem::Refused;
 use super::public::PRIVATE;
 use super::shopper::Shopper;
 use super::{App, Shop, views};
+use crate::live::Mode;
 use crate::partition::Answer;
 use crate::sale::{Command, Reply, Seat, Want};
 
@@ -52,6 +54,14 @@ async fn make_hold(
             return Err(Refused::invalid("expected either seats or best"));
         }
     };
+    let mode = app.hub.mode(shopper.event());
+    let is_offered = match want {
+        Want::Seats(_) => mode.takes_named_seats(),
+        Want::Best { .. } => mode != Mode::Paused,
+    };
+    if !is_offered {
+        return Err(refused_by(mode, shopper.event()));
+    }
     let hold = Id128::random();
     let command = Command::Hold { hold, sub: shopper.pass.sub, want };
     let answer = app.sales.ask(shopper.event(), command).await?;

@@ -11,14 +11,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use keys::Timestamp;
+use keys::{EventId, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::App;
+use super::body::Json;
 use super::problem::Refused;
+use super::shopper::unknown_event;
+use crate::live::{Levels, Mode};
 use crate::partition::Unavailable;
 use crate::pay::Gateway;
 use crate::sale::Counts;
@@ -30,6 +33,7 @@ const LEDGER_MAX: u32 = 10_000;
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/internal/v1/load", get(load))
+        .route("/internal/v1/mode", get(view_mode).put(pin_mode))
         .route("/internal/v1/sandbox/ledger", get(ledger))
         .route("/metrics", get(metrics))
         .route("/health", get(health))
@@ -69,8 +73,18 @@ fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {
     let shops = app.shops.all();
     let stock = shops.values().map(|shop| {
         let Counts { free, held, paying, sold } = shop.shelf.counts();
-        let capacity = u64::from(shop.venue.seats);
-        Stock { event: shop.event.id.clone(), capacity, free, held, paying, sold }
+        let (holds, minutes) = shop.shelf.expected_returns(at);
+        Stock {
+            event: shop.event.id.clone(),
+            capacity: u64::from(shop.venue.seats),
+            free,
+            held,
+            paying,
+            sold,
+            blocked: 0,
+            holds,
+            expected_returns: whole_seats(&minutes),
+        }
     });
     LoadReport {
         at,
@@ -78,10 +92,78 @@ fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {
         requests_total: seen.requests,
         errors_total: seen.errors,
         latency: seen.latency,
+        queue_delay: seen.queue_delay,
+        service: seen.service,
+        seat_mode_level: app.hub.levels().by_load.level(),
         db_cpu: Some(seen.busy_share),
         db_cpu_source: "sqlite writer busy share".to_owned(),
         stock: stock.collect(),
     }
+}
+
+/// Rounds so that no seat gets lost: the sum of the first numbers is never off by more than half.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // seats of one house
+fn whole_seats(minutes: &[f64]) -> Vec<u64> {
+    let (mut sum, mut told) = (0.0, 0);
+    let whole = minutes.iter().map(|seats| {
+        sum += seats;
+        let more = (f64::round(sum) as u64).saturating_sub(told);
+        told += more;
+        more
+    });
+    whole.collect()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModeBody {
+    /// Which level to keep; nothing gives it back to the load.
+    mode: Option<Mode>,
+    /// For which event; nothing means all that have no level of their own.
+    #[serde(default)]
+    event: Option<EventId>,
+}
+
+/// Pins the level of the seat map: `{"mode": "list" | null, "event"?}`.
+async fn pin_mode(
+    State(app): State<Arc<App>>,
+    _: Trusted,
+    Json(ModeBody { mode, event }): Json<ModeBody>,
+) -> Result<Response, Refused> {
+    if let Some(event) = &event
+        && app.catalogue.event(event).is_none()
+    {
+        return Err(unknown_event());
+    }
+    let is_changed = app.hub.set_levels(|levels| match (&event, mode) {
+        (None, mode) => levels.pinned = mode,
+        (Some(event), Some(mode)) => {
+            levels.pinned_events.insert(event.clone(), mode);
+        }
+        (Some(event), None) => {
+            levels.pinned_events.remove(event);
+        }
+    });
+    if is_changed {
+        let (event, mode) = (event.as_ref().map(EventId::as_str), mode.map(Mode::label));
+        tracing::warn!(
+            event,
+            mode,
+            "an operator set the seat map of {} to {}",
+            event.unwrap_or("all events"),
+            mode.unwrap_or("what the load allows")
+        );
+    }
+    Ok(axum::Json(modes(&app)).into_response())
+}
+
+async fn view_mode(State(app): State<Arc<App>>, _: Trusted) -> Response {
+    axum::Json(modes(&app)).into_response()
+}
+
+fn modes(app: &App) -> serde_json::Value {
+    let Levels { by_load, pinned, pinned_events } = app.hub.levels();
+    json!({ "by_load": by_load, "pinned": pinned, "pinned_events": pinned_events })
 }
 
 #[derive(Debug, Deserialize)]

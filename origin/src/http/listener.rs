@@ -1,21 +1,28 @@
-//! How many may connect, and how long may a connection say nothing?
+//! How many may connect, how long may a connection say nothing, and who takes it over once the
+//! answer is a stream?
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::header;
+use axum::response::Response;
+use bytes::Bytes;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep};
+
+use crate::live::Reader;
 
 /// A connection that sends nothing for this long is closed: above the time that an edge keeps
 /// an idle connection for its next request.
@@ -34,40 +41,63 @@ pub struct Doors {
     head_max: Duration,
 }
 
-impl Doors {
-    /// A listener for that many connections.
-    #[must_use]
-    pub fn new(listener: TcpListener, connections_max: usize) -> Self {
-        let places = Arc::new(Semaphore::new(connections_max));
-        Self { listener, places, head_max: HEAD_MAX }
+/// Part of a response: the connection goes to this reader once the head is written. The server
+/// that parsed the request, its buffers and its place among the connections are free then.
+#[derive(Debug, Clone)]
+pub struct HandOver(Arc<Mutex<Option<Reader>>>);
+
+impl HandOver {
+    /// For this reader.
+    pub fn new(reader: Reader) -> Self {
+        Self(Arc::new(Mutex::new(Some(reader))))
+    }
+
+    fn take(&self) -> Option<Reader> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
+/// A connection that is a stream from now on.
+struct Handed {
+    reader: Reader,
+    stream: TcpStream,
+    head: Vec<u8>,
+    rest: Bytes,
+}
+
 impl Doors {
+    /// A listener with room for as many connections as `places` has.
+    #[must_use]
+    pub fn new(listener: TcpListener, places: Arc<Semaphore>) -> Self {
+        Self { listener, places, head_max: HEAD_MAX }
+    }
+
     /// Serves whoever comes until `shutdown` says so, then finishes the requests under way.
     pub async fn serve(self, router: Router, mut shutdown: watch::Receiver<bool>) {
-        let graceful = GracefulShutdown::new();
-        let mut tasks = JoinSet::new();
+        let mut tasks: JoinSet<Option<Handed>> = JoinSet::new();
+        let stopping = shutdown.clone();
         // A sender that is gone means the same: nobody could stop us any more.
         let told = shutdown.wait_for(|is_stopping| *is_stopping);
         let mut told = std::pin::pin!(told);
         loop {
-            let connection = tokio::select! {
-                connection = self.accept() => connection,
+            tokio::select! {
+                connection = self.accept() => {
+                    let served = serve(connection, router.clone(), self.head_max, stopping.clone());
+                    tasks.spawn(served);
+                }
+                Some(ended) = tasks.join_next() => {
+                    // A task of its own: this one is as large as a whole request.
+                    if let Ok(Some(Handed { reader, stream, head, rest })) = ended {
+                        tasks.spawn(async move {
+                            reader.run(stream, head, rest).await;
+                            None
+                        });
+                    }
+                }
                 _ = &mut told => break,
-            };
-            let service = TowerToHyperService::new(router.clone());
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(self.head_max)
-                .serve_connection(TokioIo::new(connection), service);
-            let served = graceful.watch(served);
-            // What goes wrong with one connection is that client's; requests are counted elsewhere.
-            tasks.spawn(async move { served.await.is_ok() });
-            while tasks.try_join_next().is_some() {}
+            }
         }
         drop(self);
-        graceful.shutdown().await;
         while tasks.join_next().await.is_some() {}
     }
 
@@ -92,6 +122,75 @@ impl Doors {
             }
         }
     }
+}
+
+/// Serves the requests of one connection, until one of them is answered with a stream.
+async fn serve(
+    connection: Connection,
+    router: Router,
+    head_max: Duration,
+    mut shutdown: watch::Receiver<bool>,
+) -> Option<Handed> {
+    let (hand, handed) = oneshot::channel();
+    let hand = Mutex::new(Some(hand));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        let answered = router.call(request);
+        let hand = &hand;
+        async move {
+            let mut response = answered.await?;
+            let reader = response.extensions_mut().remove::<HandOver>().and_then(|h| h.take());
+            let Some(reader) = reader else {
+                return Ok::<_, std::convert::Infallible>(response);
+            };
+            let hand = hand.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // Whoever waits for it takes the connection from the server before it is answered.
+            let _ = hand.map(|hand| hand.send(Box::new((reader, head_of(&response)))));
+            std::future::pending().await
+        }
+    });
+    let mut served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_max)
+        .serve_connection(TokioIo::new(connection), service);
+    let mut handed = std::pin::pin!(handed);
+    let mut is_stopping = false;
+    let handed = loop {
+        tokio::select! {
+            biased;
+            // What goes wrong with one connection is that client's; requests are counted elsewhere.
+            _ = &mut served => return None,
+            Ok(handed) = &mut handed => break handed,
+            _ = shutdown.wait_for(|is_stopping| *is_stopping), if !is_stopping => {
+                is_stopping = true;
+                Pin::new(&mut served).graceful_shutdown();
+            }
+        }
+    };
+    let (reader, head) = *handed;
+    let parts = served.into_parts();
+    Some(Handed { reader, stream: parts.io.into_inner().stream, head, rest: parts.read_buf })
+}
+
+/// The head of a response that ends with its connection.
+fn head_of(response: &Response<Body>) -> Vec<u8> {
+    let status = response.status();
+    let mut head = Vec::with_capacity(512);
+    let reason = status.canonical_reason().unwrap_or("");
+    head.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
+    if !response.headers().contains_key(header::CONNECTION) {
+        head.extend_from_slice(b"connection: close\r\n");
+    }
+    // The router gives every empty body its length.
+    let headers = response.headers().iter().filter(|(name, _)| *name != header::CONTENT_LENGTH);
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
 /// A connection that is closed when it says nothing for too long.
@@ -161,7 +260,10 @@ mod tests {
     async fn a_byte_now_and_then_keeps_no_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let doors = Doors { head_max: Duration::from_millis(200), ..Doors::new(listener, 1) };
+        let doors = Doors {
+            head_max: Duration::from_millis(200),
+            ..Doors::new(listener, Arc::new(Semaphore::new(1)))
+        };
         let (stop, shutdown) = watch::channel(false);
         let serving = tokio::spawn(doors.serve(Router::new(), shutdown));
         let (mut read, mut write) = TcpStream::connect(addr).await.unwrap().into_split();

@@ -6,6 +6,7 @@ mod guard;
 mod holds;
 mod internal;
 mod listener;
+mod live;
 mod pages;
 mod problem;
 mod public;
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 use crate::board::Board;
 use crate::catalogue::{Catalogue, Event, Status};
 use crate::checkout::Checkout;
+use crate::live::Hub;
 use crate::load::Window;
 use crate::metrics::Metrics;
 use crate::partition::OpenError;
@@ -83,6 +85,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The last seconds.
     pub window: Arc<Window>,
+    /// Who follows the seats.
+    pub hub: Arc<Hub>,
     /// Writers that should be up.
     pub partitions: u32,
     /// Room for requests.
@@ -116,6 +120,7 @@ impl App {
 pub fn public(app: Arc<App>) -> Router {
     public::routes()
         .merge(holds::routes())
+        .merge(live::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
         .with_state(app)

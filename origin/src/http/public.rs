@@ -48,7 +48,6 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/api/v1/events", get(events))
         .route("/api/v1/events/{event}", get(event))
         .route("/api/v1/maps/{hash}", get(map))
-        .route("/api/v1/events/{event}/availability", get(availability))
         .route("/api/v1/events/{event}/orders", axum::routing::post(make_order))
         .route("/api/v1/orders/{order}", get(view_order))
         .route("/api/v1/orders/{order}/tickets.pdf", get(documents::of_order))
@@ -83,22 +82,6 @@ async fn map(
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::CACHE_CONTROL, IMMUTABLE);
     Ok(response)
-}
-
-async fn availability(shopper: Shopper, asked: HeaderMap) -> Result<Response, Refused> {
-    let shelf = &shopper.shop().shelf;
-    if !shelf.is_fresh() {
-        return Err(Unavailable::Down.into());
-    }
-    let (seq, body) = shelf.availability();
-    let etag = HeaderValue::try_from(format!("\"{seq}\"")).map_err(|_| Refused::internal())?;
-    let known = pages::is_known(&asked, &etag);
-    let headers =
-        [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, PRIVATE), (header::ETAG, etag)];
-    if known {
-        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
-    }
-    Ok((headers, body).into_response())
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -19,10 +19,15 @@ use super::{App, Shop};
 #[derive(Debug, Clone, Default)]
 pub struct SawPass(pub Arc<AtomicBool>);
 
+/// The event that a path sells, if it is a sale route's.
+pub fn sale_event(path: &str) -> Option<EventId> {
+    let (event, _) = path.strip_prefix("/api/v1/events/")?.split_once('/')?;
+    event.parse().ok()
+}
+
 /// Whether a request to a sale route shows a pass that is good.
 pub fn shows_pass(app: &App, path: &str, headers: &HeaderMap) -> bool {
-    let event = path.strip_prefix("/api/v1/events/").and_then(|rest| rest.split_once('/'));
-    let Some(event) = event.and_then(|(event, _)| event.parse().ok()) else { return false };
+    let Some(event) = sale_event(path) else { return false };
     let opened =
         sealed(headers, &event).map(|pass| app.passes.open(&pass, &event, Timestamp::now()));
     opened.is_some_and(|opened| opened.is_ok())

@@ -9,6 +9,8 @@ use tokio::sync::watch;
 
 use crate::{Origin, OriginConfig, OriginParts, StartError, start};
 
+mod live;
+
 const FINAL: &str = "wc2026-final";
 const TOKEN: &str = "internal-token-of-tests";
 

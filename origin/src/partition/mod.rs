@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use keys::{EventId, Owner};
 use sha2::{Digest as _, Sha256};
@@ -124,10 +125,19 @@ enum Job {
 struct Ask {
     event: EventId,
     command: Command,
+    asked_at: Instant,
     answer: oneshot::Sender<Result<Answer, Unavailable>>,
 }
 
 impl Job {
+    /// How long its sender has waited; `None` if it is nobody's command.
+    fn waited(&self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Ask(ask) => Some(now.saturating_duration_since(ask.asked_at)),
+            Self::Open(..) => None,
+        }
+    }
+
     /// Tells whoever waits that there is no working log.
     fn refuse(self) {
         // Who has gone away does not need to know.
@@ -180,7 +190,8 @@ impl Partition {
     /// If there is no room in the channel or no working log.
     pub async fn ask(&self, event: &EventId, command: Command) -> Result<Answer, Unavailable> {
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Ask(Ask { event: event.clone(), command, answer }))?;
+        let asked_at = Instant::now();
+        self.send(Job::Ask(Ask { event: event.clone(), command, asked_at, answer }))?;
         answered.await.unwrap_or(Err(Unavailable::Down))
     }
 

@@ -136,7 +136,7 @@ impl Writer {
             let is_idle = batch.is_empty();
             if self.serving.is_none() {
                 batch.drain(..).for_each(Job::refuse);
-            } else if !self.at_work(|writer| writer.serve(&mut batch)) {
+            } else if !self.serve_counted(&mut batch) {
                 self.serving = None;
             }
             if self.serving.is_some() {
@@ -172,6 +172,16 @@ impl Writer {
         let done = work(self);
         window.end(partition, Instant::now());
         done
+    }
+
+    /// Serves a batch, and counts how long its commands have waited and how long it took.
+    fn serve_counted(&mut self, batch: &mut Vec<Job>) -> bool {
+        let began = Instant::now();
+        let waited: Vec<_> = batch.iter().filter_map(|job| job.waited(began)).collect();
+        let is_served = self.at_work(|writer| writer.serve(batch));
+        let now = Instant::now();
+        self.setup.window.served(&waited, now.saturating_duration_since(began), now);
+        is_served
     }
 
     fn idle_for(&self) -> Duration {
@@ -240,7 +250,7 @@ impl Writer {
     ) -> Vec<(Answer, oneshot::Sender<Result<Answer, Unavailable>>)> {
         let mut decided = Vec::with_capacity(batch.len());
         for job in batch.drain(..) {
-            let Ask { event, command, answer } = match job {
+            let Ask { event, command, answer, .. } = match job {
                 Job::Ask(ask) => ask,
                 Job::Open(setup, done) => {
                     // Who has gone away does not need to know.

@@ -202,6 +202,14 @@ impl State {
     pub fn orders(&self) -> impl Iterator<Item = Id128> + '_ {
         self.orders.keys().copied()
     }
+
+    /// Holds that are not sold: id, order if it is being paid, how many seats, and until when.
+    pub fn open_holds(&self) -> impl Iterator<Item = (Id128, Option<Id128>, u32, Timestamp)> + '_ {
+        self.holds.iter().map(|(id, hold)| {
+            let seats = u32::try_from(hold.seats.len()).unwrap_or(u32::MAX);
+            (*id, hold.paying, seats, hold.until)
+        })
+    }
 }
 
 /// Changes: each fits the state, or is an error.

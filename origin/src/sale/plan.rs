@@ -81,6 +81,12 @@ impl Plan {
         self.rows.last().map_or(0, |row| row.first + row.len)
     }
 
+    /// The rows, in order of their seats.
+    #[must_use]
+    pub fn rows(&self) -> &[PlanRow] {
+        &self.rows
+    }
+
     /// The zones.
     #[must_use]
     pub fn zones(&self) -> &[Zone] {
