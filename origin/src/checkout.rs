@@ -287,7 +287,7 @@ mod tests {
         let rules = SandboxRules { timeout: Duration::ZERO, slow: Duration::ZERO };
         let sandbox = Sandbox::open(Some(&path), rules).unwrap();
         let broken = rusqlite::Connection::open(&path).unwrap();
-        let sales = Arc::new(Sales::new(Vec::new(), []));
+        let sales = Arc::new(Sales::new(1, []));
         let metrics = Arc::new(Metrics::new().unwrap());
         let gateway = Gateway::Sandbox(sandbox.clone());
         let checkout = Arc::new(Checkout::new(sales, gateway, Arc::clone(&metrics)));

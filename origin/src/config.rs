@@ -12,7 +12,11 @@ use crate::catalogue::Sources;
 use crate::live::{Limits, Mode};
 use crate::pay::SandboxRules;
 use crate::sale::{Rules, SEATS_PER_ORDER_LIMIT};
+use crate::store::{POOL_DEFAULT, PostgresOptions};
 use crate::ticket::MORE_FONTS_MAX;
+
+/// A lease is renewed three times in this time; a process that freezes is replaced after it.
+const LEASE_MS: u64 = 3000;
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,15 @@ pub enum ConfigError {
     },
 }
 
+/// `[cluster]`: several processes share one PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Where the others reach our internal listener, as `host:port`; no two processes have the same.
+    pub advertise: String,
+    /// How long a partition waits for a process that says nothing any more.
+    pub lease: Duration,
+}
+
 /// The origin's configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "OriginFile")]
@@ -69,6 +82,10 @@ pub struct OriginConfig {
     pub rules: Rules,
     /// How many writers share the events.
     pub partitions: u32,
+    /// The PostgreSQL that keeps it all; without it, SQLite in `data_dir` does.
+    pub postgres: Option<PostgresOptions>,
+    /// How partitions are shared with other processes, if there are any.
+    pub cluster: Option<Cluster>,
     /// Requests under way at once.
     pub in_flight_max: usize,
     /// Connections at once.
@@ -100,6 +117,8 @@ struct OriginFile {
     sale: SaleFile,
     #[serde(default)]
     log: LogFile,
+    postgres: Option<PostgresFile>,
+    cluster: Option<ClusterFile>,
     #[serde(default)]
     limits: LimitsFile,
     #[serde(default)]
@@ -144,6 +163,31 @@ impl Default for SaleFile {
     fn default() -> Self {
         Self { hold_secs: 600, seats_per_order_max: 8, seats_per_visitor_max: 8, partitions: 1 }
     }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PostgresFile {
+    url: Secret,
+    ca_file: Option<PathBuf>,
+    #[serde(default = "pool_default")]
+    pool_max: usize,
+}
+
+fn pool_default() -> usize {
+    POOL_DEFAULT
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClusterFile {
+    advertise: String,
+    #[serde(default = "lease_default")]
+    lease_ms: u64,
+}
+
+fn lease_default() -> u64 {
+    LEASE_MS
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -229,7 +273,9 @@ impl OriginConfig {
     pub fn relative_to(mut self, folder: &Path) -> Self {
         let sources = [&mut self.sources.matches, &mut self.sources.stadiums];
         let named = [&mut self.data_dir, &mut self.keyring];
-        for path in sources.into_iter().flatten().chain(named).chain(&mut self.fonts) {
+        let ca_file = self.postgres.as_mut().and_then(|postgres| postgres.ca_file.as_mut());
+        let named = named.into_iter().chain(ca_file).chain(&mut self.fonts);
+        for path in sources.into_iter().flatten().chain(named) {
             *path = folder.join(&path);
         }
         self
@@ -240,7 +286,18 @@ impl TryFrom<OriginFile> for OriginConfig {
     type Error = ConfigError;
 
     fn try_from(file: OriginFile) -> Result<Self, ConfigError> {
-        let OriginFile { catalogue, sale, log, limits, tickets, live, sandbox, .. } = file;
+        let OriginFile {
+            catalogue,
+            sale,
+            log,
+            limits,
+            tickets,
+            live,
+            sandbox,
+            postgres,
+            cluster,
+            ..
+        } = file;
         if !(1..=86_400).contains(&sale.hold_secs) {
             return refuse("sale.hold_secs", sale.hold_secs, "1 to 86400 seconds");
         }
@@ -283,7 +340,37 @@ impl TryFrom<OriginFile> for OriginConfig {
         if sandbox.slow_ms > 60_000 {
             return refuse("sandbox.slow_ms", sandbox.slow_ms, "at most 60000");
         }
+        if let Some(PostgresFile { pool_max, .. }) = &postgres
+            && !(2..=1000).contains(pool_max)
+        {
+            return refuse("postgres.pool_max", pool_max, "2 to 1000 connections");
+        }
+        if let Some(ClusterFile { advertise, lease_ms }) = &cluster {
+            let port = advertise.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+            let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
+            let is_addr = port.is_some_and(|port| port > 0)
+                && format!("http://{advertise}/").parse::<axum::http::Uri>().is_ok();
+            if !is_addr {
+                let expected = "host:port, where the others reach internal_listen";
+                return refuse("cluster.advertise", advertise, expected);
+            }
+            if !(500..=60_000).contains(lease_ms) {
+                return refuse("cluster.lease_ms", lease_ms, "500 to 60000 milliseconds");
+            }
+            if postgres.is_none() {
+                return refuse("postgres", "missing", "a [postgres] that the processes share");
+            }
+        }
         Ok(Self {
+            postgres: postgres.map(|file| PostgresOptions {
+                url: file.url,
+                ca_file: file.ca_file,
+                pool_max: file.pool_max,
+            }),
+            cluster: cluster.map(|file| Cluster {
+                advertise: file.advertise,
+                lease: Duration::from_millis(file.lease_ms),
+            }),
             listen: file.listen,
             internal_listen: file.internal_listen,
             data_dir: file.data_dir,
@@ -360,6 +447,12 @@ mod tests {
         check("live.stream_secs_max = 0", &["live.stream_secs_max is 0"]);
         check("live.pinned_mode = \"fast\"", &["pinned_mode", "slow-map"]);
         check("sale.seats = 9", &["seats", "expected"]);
+        let shared = "postgres.url = \"postgres://host/database\"\ncluster.advertise";
+        check(&format!("{shared} = \"host\""), &["cluster.advertise is host", "host:port"]);
+        check(&format!("{shared} = \":80\""), &["cluster.advertise is :80", "host:port"]);
+        let fast = "\ncluster.lease_ms = 10";
+        check(&format!("{shared} = \"host:80\"{fast}"), &["cluster.lease_ms is 10", "500 to"]);
+        check("cluster.advertise = \"host:80\"", &["postgres is missing"]);
         check("catalogue.on_sale = [\"No Slug\"]", &["on_sale", "a-z"]);
     }
 

@@ -61,6 +61,27 @@ impl Paid {
     }
 }
 
+/// What came of a request for an event that another process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PassedOn {
+    /// The owner answered.
+    Answered,
+    /// It was not reached, and nothing was done.
+    NotDone,
+    /// It did not answer, and may have done it.
+    Unknown,
+}
+
+impl PassedOn {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::NotDone => "not_done",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A writer that is up.
 #[derive(Debug)]
 pub struct Up(IntGauge);
@@ -98,6 +119,7 @@ pub struct Metrics {
     clock_held_total: IntCounterVec,
     log_failures_total: IntCounterVec,
     payments_total: IntCounterVec,
+    passed_on_total: IntCounterVec,
     partitions_up: IntGauge,
     /// Payments that nobody knows the outcome of.
     pub payments_unsettled: IntGauge,
@@ -193,10 +215,16 @@ impl Metrics {
                 "Calls to the payment provider by how they ended.",
                 &["outcome"],
             )?,
+            passed_on_total: counters(
+                &registry,
+                "origin_passed_on_total",
+                "Requests for events of other processes; other than answered: an owner is away.",
+                &["outcome"],
+            )?,
             partitions_up: gauge(
                 &registry,
                 "origin_partitions_up",
-                "Writers that have a working log; fewer than configured means lost sales.",
+                "Writers here that have a working log; over all processes, fewer than configured are lost sales.",
             )?,
             payments_unsettled: gauge(
                 &registry,
@@ -266,6 +294,11 @@ impl Metrics {
     /// Counts a call to the provider.
     pub fn paid(&self, paid: Paid) {
         self.payments_total.with_label_values(&[paid.label()]).inc();
+    }
+
+    /// Counts a request for an event of another process.
+    pub fn passed_on(&self, outcome: PassedOn) {
+        self.passed_on_total.with_label_values(&[outcome.label()]).inc();
     }
 
     /// Tells the stock.

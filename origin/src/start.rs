@@ -20,27 +20,28 @@ use crate::board::Board;
 use crate::catalogue::{Catalogue, CatalogueError, Status};
 use crate::checkout::Checkout;
 use crate::config::OriginConfig;
-use crate::http::{self, App, Documents, Doors, Pages};
+use crate::http::{self, App, Documents, Doors, Pages, PassOn};
 use crate::live::Hub;
 use crate::live::governor::{Watched, govern};
 use crate::load::Window;
-use crate::log::{Log, LogError, SqliteLog};
+use crate::log::{Log, LogError, PostgresLog, SqliteLog};
 use crate::metrics::Metrics;
-use crate::partition::{
-    Clock, EventSetup, Partition, PartitionError, PartitionSetup, partition_of,
-};
+use crate::ownership::{Keeper, KeeperParts, Members, Places};
+use crate::partition::{Clock, Partition, PartitionError, PartitionSetup, Tenure};
 use crate::passes::Passes;
 use crate::pay::{Gateway, Sandbox};
 use crate::printer::Printer;
 use crate::sales::Sales;
 use crate::stand::{Hall, Stand, StandError};
 use crate::steady::Reading;
+use crate::store::Database;
 use crate::ticket::{FontError, Letters, TicketError, TicketFacts, barcode};
 
 /// Requests under way may take this long to end once we are told to stop; a payment that takes
 /// longer is resolved at the next start.
 const GRACE: Duration = Duration::from_millis(500);
-/// Connections to the internal listener: a controller and a few monitors.
+/// Connections to the internal listener: a controller and a few monitors. Other processes that
+/// pass requests on have as many as visitors have.
 const INTERNAL_CONNECTIONS_MAX: usize = 256;
 
 /// What a start gets from outside.
@@ -90,6 +91,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error("log")]
     Log(#[from] LogError),
+    /// Processes share a PostgreSQL or nothing.
+    #[error("[cluster] needs a [postgres]")]
+    NoDatabase,
     /// A partition cannot start.
     #[error("partition")]
     Partition(#[from] PartitionError),
@@ -155,15 +159,17 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     let OriginParts { listener, internal_listener, shutdown } = parts;
     let public = listening("listen", config.listen, listener)?;
     let internal = listening("internal_listen", config.internal_listen, internal_listener)?;
+    let peers_max = if config.cluster.is_some() { config.connections_max } else { 0 };
+    let internal_max = INTERNAL_CONNECTIONS_MAX + peers_max;
     let (connections_max, public_addr, internal_addr) =
         (config.connections_max, addr("listen", &public)?, addr("internal_listen", &internal)?);
     // Replaying a log and drawing maps takes a moment of processor time.
     let stopping = shutdown.clone();
     let built = tokio::task::spawn_blocking(move || House::build(&config, stopping)).await;
-    let House { app, writers } = built.map_err(|_| StartError::Interrupted)??;
+    let House { app, crew } = built.map_err(|_| StartError::Interrupted)??;
     let mut tasks = JoinSet::new();
     let connections = Arc::new(Semaphore::new(connections_max));
-    let internal_connections = Arc::new(Semaphore::new(INTERNAL_CONNECTIONS_MAX));
+    let internal_connections = Arc::new(Semaphore::new(internal_max));
     let doors = [
         (public, Arc::clone(&connections), http::public(Arc::clone(&app))),
         (internal, internal_connections, http::internal(Arc::clone(&app))),
@@ -178,7 +184,7 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     tasks.spawn(Arc::clone(&app.checkout).resolve_until(shutdown.clone()));
     tasks.spawn(Arc::clone(&app.passes).follow_until(shutdown.clone()));
     tracing::info!(%public_addr, %internal_addr, "origin serves on {public_addr}");
-    let supervisor = tokio::spawn(supervise(app, tasks, writers, shutdown));
+    let supervisor = tokio::spawn(supervise(app, tasks, crew, shutdown));
     Ok(Origin { public_addr, internal_addr, supervisor })
 }
 
@@ -200,7 +206,7 @@ fn addr(key: &'static str, listener: &TcpListener) -> Result<SocketAddr, StartEr
 async fn supervise(
     app: Arc<App>,
     mut tasks: JoinSet<()>,
-    writers: Vec<Thread<()>>,
+    crew: Crew,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let _ = shutdown.wait_for(|is_stopping| *is_stopping).await;
@@ -210,21 +216,58 @@ async fn supervise(
         tasks.shutdown().await;
     }
     app.sales.stop();
-    let joined = tokio::task::spawn_blocking(move || {
-        for writer in writers {
-            if writer.join().is_err() {
-                tracing::error!("a writer had panicked");
+    let joined = tokio::task::spawn_blocking(move || match crew {
+        Crew::Sole(writers) => {
+            for writer in writers {
+                if writer.join().is_err() {
+                    tracing::error!("a writer had panicked");
+                }
             }
         }
+        Crew::Shared(keeper) => keeper.stop(),
     });
     let _ = joined.await;
     tracing::info!("origin has stopped");
 }
 
+/// Who keeps the partitions.
+enum Crew {
+    /// A writer each, from the start to the end.
+    Sole(Vec<Thread<()>>),
+    /// Whoever of several processes has them.
+    Shared(Keeper),
+}
+
+/// The store that a configuration names.
+enum Store {
+    Sqlite(PathBuf),
+    Postgres(Arc<Database>),
+}
+
+impl Store {
+    fn open(config: &OriginConfig) -> Result<Arc<Self>, StartError> {
+        let store = match &config.postgres {
+            None => Self::Sqlite(config.data_dir.join("sale.sqlite")),
+            Some(options) => Self::Postgres(Database::open(options).map_err(LogError::from)?),
+        };
+        Ok(Arc::new(store))
+    }
+
+    /// One more way to the log.
+    fn log(&self, partitions: u32) -> Result<Log, LogError> {
+        Ok(match self {
+            Self::Sqlite(path) => Log::Sqlite(SqliteLog::open(path, partitions)?),
+            Self::Postgres(database) => {
+                Log::Postgres(PostgresLog::open(Arc::clone(database), partitions)?)
+            }
+        })
+    }
+}
+
 /// All that serves, before it has doors.
 struct House {
     app: Arc<App>,
-    writers: Vec<Thread<()>>,
+    crew: Crew,
 }
 
 impl House {
@@ -256,26 +299,52 @@ impl House {
             setups.push(setup);
         }
 
-        let mut handles = Vec::new();
-        let mut writers = Vec::new();
-        for partition in 0..*partitions {
-            let is_here =
-                |setup: &&EventSetup| partition_of(&setup.event, *partitions) == partition;
-            let setup = PartitionSetup {
-                partition,
-                owner: config.name.clone(),
-                events: setups.iter().filter(is_here).cloned().collect(),
-                log: Log::Sqlite(SqliteLog::open(&data_dir.join("sale.sqlite"), *partitions)?),
-                clock: Arc::clone(&clock),
-                may_cut_damaged_tail: config.may_cut_damaged_tail,
-                window: Arc::clone(&window),
-                metrics: Arc::clone(&metrics),
-            };
-            let (handle, writer) = Partition::start(setup)?;
-            handles.push(handle);
-            writers.push(writer);
-        }
-        let sales = Arc::new(Sales::new(handles, setups));
+        let store = Store::open(config)?;
+        let sales = Arc::new(Sales::new(*partitions, setups));
+        let (crew, others) = match &config.cluster {
+            None => {
+                let mut writers = Vec::new();
+                for partition in 0..*partitions {
+                    let setup = PartitionSetup {
+                        partition,
+                        owner: config.name.clone(),
+                        events: sales.events_of(partition),
+                        tenure: Tenure::Sole,
+                        log: store.log(*partitions)?,
+                        clock: Arc::clone(&clock),
+                        may_cut_damaged_tail: config.may_cut_damaged_tail,
+                        window: Arc::clone(&window),
+                        metrics: Arc::clone(&metrics),
+                    };
+                    let (writer, thread) = Partition::start(setup, store.log(*partitions)?)?;
+                    sales.put_writer(partition, writer);
+                    writers.push(thread);
+                }
+                (Crew::Sole(writers), None)
+            }
+            Some(cluster) => {
+                let Store::Postgres(database) = &*store else { return Err(StartError::NoDatabase) };
+                let members = Members::new(Arc::clone(database));
+                let (places, count) = (Arc::new(Places::unknown(*partitions)), *partitions);
+                let keeper = Keeper::start(KeeperParts {
+                    owner: config.name.clone(),
+                    addr: cluster.advertise.clone(),
+                    ttl: cluster.lease,
+                    partitions: *partitions,
+                    members,
+                    open_log: Box::new(move || store.log(count)),
+                    sales: Arc::clone(&sales),
+                    places: Arc::clone(&places),
+                    clock,
+                    may_cut_damaged_tail: config.may_cut_damaged_tail,
+                    window: Arc::clone(&window),
+                    metrics: Arc::clone(&metrics),
+                })?;
+                let (nudge, token) = (keeper.nudge(), &config.internal_token);
+                let others = PassOn::new(places, nudge, token, Arc::clone(&metrics));
+                (Crew::Shared(keeper), Some(others))
+            }
+        };
         let ledger = data_dir.join("sandbox.sqlite");
         let sandbox = Sandbox::open(Some(&ledger), config.sandbox)
             .map_err(|source| StartError::Sandbox { path: ledger, source })?;
@@ -304,10 +373,11 @@ impl House {
             metrics,
             window,
             partitions: *partitions,
+            others,
             in_flight: Semaphore::new(config.in_flight_max),
             internal_token: config.internal_token.clone(),
         };
-        Ok(Self { app: Arc::new(app), writers })
+        Ok(Self { app: Arc::new(app), crew })
     }
 }
 

@@ -95,7 +95,8 @@ fn count(
 
 /// Names of routes in metrics.
 fn label(path: Option<&MatchedPath>) -> &'static str {
-    match path.map_or("", MatchedPath::as_str) {
+    let path = path.map_or("", MatchedPath::as_str);
+    match path.strip_prefix(super::pass_on::PREFIX).unwrap_or(path) {
         "/api/v1/events" => "events",
         "/api/v1/events/{event}" => "event",
         "/api/v1/maps/{hash}" => "map",

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::body::Json;
 use super::live::refused_by;
+use super::pass_on::CommandId;
 use super::problem::Refused;
 use super::public::PRIVATE;
 use super::shopper::Shopper;
@@ -45,6 +46,7 @@ struct BestBody {
 async fn make_hold(
     State(app): State<Arc<App>>,
     shopper: Shopper,
+    CommandId(hold): CommandId,
     Json(body): Json<HoldBody>,
 ) -> Result<Response, Refused> {
     let want = match (body.seats, body.best) {
@@ -62,7 +64,6 @@ async fn make_hold(
     if !is_offered {
         return Err(refused_by(mode, shopper.event()));
     }
-    let hold = Id128::random();
     let command = Command::Hold { hold, sub: shopper.pass.sub, want };
     let answer = app.sales.ask(shopper.event(), command).await?;
     let body = hold_body(shopper.shop(), answer)?;

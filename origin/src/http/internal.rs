@@ -17,10 +17,10 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::App;
 use super::body::Json;
 use super::problem::Refused;
 use super::shopper::unknown_event;
+use super::{App, Shop};
 use crate::live::{Levels, Mode};
 use crate::partition::Unavailable;
 use crate::pay::Gateway;
@@ -48,9 +48,7 @@ impl FromRequestParts<Arc<App>> for Trusted {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
         let shown = parts.headers.get(header::AUTHORIZATION).and_then(|shown| shown.to_str().ok());
         let shown = shown.and_then(|shown| shown.strip_prefix("Bearer ")).unwrap_or("");
-        // Digests have one length, so the comparison takes one time.
-        let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
-        if digest(shown).ct_eq(&digest(app.internal_token.expose())).into() {
+        if is_token(app, shown) {
             return Ok(Self);
         }
         let refused = Refused::new(StatusCode::UNAUTHORIZED, "unauthorized", "A token is required");
@@ -58,10 +56,18 @@ impl FromRequestParts<Arc<App>> for Trusted {
     }
 }
 
+/// Whether this is the internal token.
+pub fn is_token(app: &App, shown: &str) -> bool {
+    // Digests have one length, so the comparison takes one time.
+    let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
+    digest(shown).ct_eq(&digest(app.internal_token.expose())).into()
+}
+
 async fn load(State(app): State<Arc<App>>, _: Trusted) -> Result<Response, Refused> {
     // Stock that no writer keeps up to date would be believed for ever.
     let shops = app.shops.all();
-    if let Some(shop) = shops.values().find(|shop| !shop.shelf.is_fresh()) {
+    let is_stale = |shop: &&Arc<Shop>| !shop.shelf.is_fresh() && app.is_ours(&shop.event.id);
+    if let Some(shop) = shops.values().find(is_stale) {
         let refused = Refused::from(Unavailable::Down);
         return Err(refused.detail(format!("the writer of {} is down", shop.event.id)));
     }
@@ -71,7 +77,8 @@ async fn load(State(app): State<Arc<App>>, _: Trusted) -> Result<Response, Refus
 fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {
     let seen = app.window.seen(now);
     let shops = app.shops.all();
-    let stock = shops.values().map(|shop| {
+    let here = shops.values().filter(|shop| app.is_ours(&shop.event.id));
+    let stock = here.map(|shop| {
         let Counts { free, held, paying, sold } = shop.shelf.counts();
         let (holds, minutes) = shop.shelf.expected_returns(at);
         Stock {
@@ -201,7 +208,7 @@ async fn ledger(
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let mut counts = Counts::default();
-    for shop in app.shops.all().values() {
+    for shop in app.shops.all().values().filter(|shop| app.is_ours(&shop.event.id)) {
         let more = shop.shelf.counts();
         counts.free += more.free;
         counts.held += more.held;
@@ -218,7 +225,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refused> {
 }
 
 async fn health(State(app): State<Arc<App>>) -> Result<Response, Refused> {
-    let (up, expected) = (app.metrics.partitions_up(), i64::from(app.partitions));
+    let (up, expected) = (app.metrics.partitions_up(), i64::from(app.partitions_ours()));
     if up < expected {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let refused = Refused::new(status, "unavailable", "A writer has no working log");

@@ -8,6 +8,7 @@ mod internal;
 mod listener;
 mod live;
 mod pages;
+mod pass_on;
 mod problem;
 mod public;
 mod shopper;
@@ -27,6 +28,7 @@ use crate::checkout::Checkout;
 use crate::live::Hub;
 use crate::load::Window;
 use crate::metrics::Metrics;
+use crate::ownership::Place;
 use crate::partition::OpenError;
 use crate::passes::Passes;
 use crate::printer::Printer;
@@ -38,6 +40,7 @@ use crate::venue::{MapDocument, Venue};
 
 pub use listener::Doors;
 pub use pages::Pages;
+pub use pass_on::PassOn;
 pub use views::Documents;
 
 /// Longest request body, in bytes: an order is a few hundred.
@@ -87,8 +90,10 @@ pub struct App {
     pub window: Arc<Window>,
     /// Who follows the seats.
     pub hub: Arc<Hub>,
-    /// Writers that should be up.
+    /// Writers that should be up if nobody else has any.
     pub partitions: u32,
+    /// The way to the other processes, if there are any.
+    pub others: Option<PassOn>,
     /// Room for requests.
     pub in_flight: Semaphore,
     /// Bearer token of the internal listener.
@@ -99,6 +104,18 @@ impl App {
     /// An event that is on sale.
     fn shop(&self, event: &EventId) -> Option<Arc<Shop>> {
         self.shops.get(event).filter(|shop| shop.event.status == Status::OnSale)
+    }
+
+    /// Whether the event is ours to serve: nobody else has its partition.
+    fn is_ours(&self, event: &EventId) -> bool {
+        let partition = self.sales.partition_of(event);
+        let place = self.others.as_ref().map(|others| others.places().of(partition));
+        !matches!(place, Some(Place::There(_)))
+    }
+
+    /// How many writers should be up here.
+    fn partitions_ours(&self) -> u32 {
+        self.others.as_ref().map_or(self.partitions, |others| others.places().ours())
     }
 
     /// Puts an event on sale while we run; asking again is safe. The next start must find it in
@@ -126,12 +143,20 @@ pub fn public(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// What controller and operators reach.
-pub fn internal(app: Arc<App>) -> Router {
-    internal::routes()
+fn sale(app: &Arc<App>) -> Router<Arc<App>> {
+    public::routes()
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn(guard::internal))
-        .with_state(app)
+        .layer(from_fn_with_state(Arc::clone(app), pass_on::pass_on))
+        .layer(from_fn_with_state(Arc::clone(app), guard::guard))
+}
+
+/// What controller and operators reach, and the other processes.
+pub fn internal(app: Arc<App>) -> Router {
+    let routes = internal::routes()
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(guard::internal));
+    let received = sale(&app).layer(from_fn_with_state(Arc::clone(&app), pass_on::received));
+    routes.nest(pass_on::PREFIX, received).with_state(app)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keys::{EventId, Timestamp};
 
+use super::claim::{Claim, Kept};
 use super::{EventSetup, PartitionError, PartitionSetup};
 use crate::log::PartitionId;
 use crate::metrics::LogFailure;
@@ -33,15 +34,21 @@ impl Book {
     ///
     /// The log has everything that a snapshot has. Where the two do not fit, the log is right and
     /// the snapshot is left out; no record is judged by a snapshot.
-    pub(super) fn load(setup: &mut PartitionSetup) -> Result<(Self, u64), PartitionError> {
+    pub(super) fn load(
+        setup: &mut PartitionSetup,
+        claim: &mut Claim,
+    ) -> Result<(Self, u64), PartitionError> {
         let partition = setup.partition;
         let failed = |source| PartitionError::Log { partition, source };
         if let Some(stored) = setup.log.get_snapshot(partition).map_err(failed)? {
             let mut book = Self::empty(setup);
-            let loaded = book.restore(setup, &stored.bytes).and_then(|()| book.follow(setup));
+            let loaded =
+                book.restore(setup, &stored.bytes).and_then(|()| book.follow(setup, claim));
             match loaded {
                 Ok(replayed) => return Ok((book, replayed)),
-                Err(error @ PartitionError::Log { .. }) => return Err(error),
+                Err(error @ (PartitionError::Log { .. } | PartitionError::Fenced { .. })) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     setup.metrics.log_failed(LogFailure::Snapshot);
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -56,7 +63,7 @@ impl Book {
             }
         }
         let mut book = Self::empty(setup);
-        let replayed = match book.follow(setup) {
+        let replayed = match book.follow(setup, claim) {
             Ok(replayed) => replayed,
             Err(PartitionError::DamagedTail { seq, source, .. }) if setup.may_cut_damaged_tail => {
                 setup.metrics.log_failed(LogFailure::Cut);
@@ -83,11 +90,19 @@ impl Book {
     }
 
     /// Reads the log from here to its end: how many changes there were.
-    pub(super) fn follow(&mut self, setup: &mut PartitionSetup) -> Result<u64, PartitionError> {
+    pub(super) fn follow(
+        &mut self,
+        setup: &mut PartitionSetup,
+        claim: &mut Claim,
+    ) -> Result<u64, PartitionError> {
         let partition = setup.partition;
         let failed = |source| PartitionError::Log { partition, source };
         let since = self.seq;
         loop {
+            // A long log must not cost us the lease.
+            if claim.keep(&mut setup.log) == Kept::Lost {
+                return Err(PartitionError::Fenced { partition });
+            }
             let stored = setup.log.read(partition, self.seq, READ_LIMIT).map_err(failed)?;
             for record in &stored {
                 match self.replay(partition, record.seq, &record.bytes) {

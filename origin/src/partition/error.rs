@@ -70,6 +70,12 @@ pub enum PartitionError {
         /// Which partition.
         partition: PartitionId,
     },
+    /// Somebody else's lease stands.
+    #[error("partition {partition} is somebody else's")]
+    Held {
+        /// Which partition.
+        partition: PartitionId,
+    },
     /// The operating system gave no thread.
     #[error("no thread for partition {partition}")]
     Thread {

@@ -5,7 +5,9 @@
 //! what its log adds up to.
 
 mod book;
+mod claim;
 mod error;
+mod snapshots;
 mod writer;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::sale::{Command, Misfit, Plan, Reply, Rules};
 use crate::shelf::Shelf;
 use crate::steady::Reading;
 
+pub use self::claim::Tenure;
 pub use self::error::PartitionError;
 
 /// Commands that may wait for the writer: about 100 ms of work; more would only wait longer.
@@ -55,8 +58,11 @@ pub struct PartitionSetup {
     pub owner: Owner,
     /// The events it begins with; more may be opened while it runs.
     pub events: Vec<EventSetup>,
+    /// Whether it shares the store with others.
+    pub tenure: Tenure,
     /// Its store.
     pub log: Log,
+
     /// Its clock.
     pub clock: Clock,
     /// Whether a damaged last record may be put aside, which forgets what it sold.
@@ -166,16 +172,20 @@ impl std::fmt::Debug for Job {
 }
 
 impl Partition {
-    /// Reads the log and starts the writer's thread.
+    /// Takes the partition, reads the log and starts the writer's thread. `snapshots` is a second
+    /// way to the same store, so that snapshots do not hold up the writer.
     ///
     /// # Errors
-    /// If the log cannot be read, or does not fit the events.
-    pub fn start(setup: PartitionSetup) -> Result<(Self, JoinHandle<()>), PartitionError> {
+    /// If the log cannot be read or does not fit the events, or somebody else's lease stands.
+    pub fn start(
+        setup: PartitionSetup,
+        snapshots: Log,
+    ) -> Result<(Self, JoinHandle<()>), PartitionError> {
         let partition = setup.partition;
         let (jobs, queue) = sync_channel(CHANNEL_MAX);
         let is_stopping = Arc::new(AtomicBool::new(false));
         let metrics = Arc::clone(&setup.metrics);
-        let mut writer = Writer::open(setup)?;
+        let mut writer = Writer::open(setup, snapshots)?;
         let stop = Arc::clone(&is_stopping);
         let thread = std::thread::Builder::new()
             .name(format!("partition-{partition}"))

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use keys::{Id128, Timestamp};
 
 use super::book::Book;
+use super::claim::Claim;
 use super::*;
 use crate::log::{AppendError, Fault, LogError, MemoryLog, SqliteLog};
 use crate::record::{self, Entry, Record, RecordError};
@@ -58,12 +59,28 @@ fn setup(log: Log, clocks: &Clocks, shelf: &Arc<Shelf>) -> PartitionSetup {
             rules,
             shelf: Arc::clone(shelf),
         }],
+        tenure: Tenure::Sole,
         log,
         clock: Arc::new(move || clocks.reading()),
         may_cut_damaged_tail: false,
         window: Arc::new(Window::new(1, Instant::now())),
         metrics: Arc::new(Metrics::new().unwrap()),
     }
+}
+
+/// Another handle to the same store.
+fn second(log: &Log) -> Log {
+    match log {
+        Log::Memory(log) => Log::Memory(log.clone()),
+        // No test here writes as much as would be worth a snapshot.
+        _ => Log::Memory(MemoryLog::default()),
+    }
+}
+
+/// What the log adds up to.
+fn load(setup: &mut PartitionSetup) -> Book {
+    let mut claim = Claim::take(&mut setup.log, 0, &setup.owner, &Tenure::Sole).unwrap();
+    Book::load(setup, &mut claim).unwrap().0
 }
 
 impl House {
@@ -78,9 +95,10 @@ impl House {
     fn try_open_with(log: Log, may_cut_damaged_tail: bool) -> Result<Self, PartitionError> {
         let clocks = Clocks::default();
         let shelf = Arc::new(Shelf::new(40));
+        let snapshots = second(&log);
         let setup = setup(log, &clocks, &shelf);
         let (partition, thread) =
-            Partition::start(PartitionSetup { may_cut_damaged_tail, ..setup })?;
+            Partition::start(PartitionSetup { may_cut_damaged_tail, ..setup }, snapshots)?;
         Ok(Self { partition, thread: Some(thread), clocks, shelf })
     }
 
@@ -276,8 +294,8 @@ async fn replay_without_the_snapshot_gives_the_same() {
     house.kill();
     writer(handle()).snapshot();
     let mut with = setup(handle(), &Clocks::default(), &Arc::new(Shelf::new(40)));
-    let (from_snapshot, replayed) = Book::load(&mut with).unwrap();
-    assert_eq!(replayed, 0);
+    assert_eq!(with.log.get_snapshot(0).unwrap().unwrap().seq, 31, "everything is in it");
+    let from_snapshot = load(&mut with);
     let records = with.log.read(0, 0, 1000).unwrap();
     let mut without =
         setup(Log::Memory(MemoryLog::default()), &Clocks::default(), &Arc::new(Shelf::new(40)));
@@ -285,7 +303,7 @@ async fn replay_without_the_snapshot_gives_the_same() {
     for record in records {
         without.log.append(0, lease.epoch, record.seq, &record.bytes).unwrap();
     }
-    let (from_log, _) = Book::load(&mut without).unwrap();
+    let from_log = load(&mut without);
     let saved = |book: &Book| book.states.values().map(State::save).collect::<Vec<_>>();
     assert_eq!(saved(&from_snapshot), saved(&from_log));
     assert_eq!((from_snapshot.seq, from_snapshot.link), (from_log.seq, from_log.link));
@@ -294,7 +312,8 @@ async fn replay_without_the_snapshot_gives_the_same() {
 
 /// A writer without a thread.
 fn writer(log: Log) -> Writer {
-    Writer::open(setup(log, &Clocks::default(), &Arc::new(Shelf::new(40)))).unwrap()
+    let snapshots = second(&log);
+    Writer::open(setup(log, &Clocks::default(), &Arc::new(Shelf::new(40))), snapshots).unwrap()
 }
 
 /// What waits for an answer.
@@ -349,8 +368,8 @@ async fn a_snapshot_that_does_not_fit_costs_time_and_no_record() {
         let seq = store.get_snapshot(0).unwrap().unwrap().seq;
         // One more record, which the wrong link makes look damaged.
         let mut book = setup(handle(), &Clocks::default(), &Arc::new(Shelf::new(40)));
-        let lease = book.log.acquire(0, "b").unwrap();
         let link = Book::follow_all(&mut book).link;
+        let lease = book.log.acquire(0, "b").unwrap();
         let Change::Held { hold, sub, until, .. } = held() else { unreachable!() };
         let change = Change::Held { hold, sub, seats: vec![1], prices: vec![100], until };
         let entries = vec![Entry { event: the_final(), change }];
@@ -369,7 +388,8 @@ async fn a_snapshot_that_does_not_fit_costs_time_and_no_record() {
 impl Book {
     fn follow_all(setup: &mut PartitionSetup) -> Self {
         let mut book = Self::empty(setup);
-        book.follow(setup).unwrap();
+        let mut claim = Claim::take(&mut setup.log, 0, &setup.owner, &Tenure::Sole).unwrap();
+        book.follow(setup, &mut claim).unwrap();
         book
     }
 }
@@ -484,7 +504,8 @@ async fn an_event_is_sold_from_the_moment_it_is_opened_and_after_every_restart_w
     assert!(matches!(error, PartitionError::UnknownEvent { .. }), "{error}");
     let with_both = setup(handle(), &Clocks::default(), &Arc::new(Shelf::new(40)));
     let events = [with_both.events, vec![seats("a hall")]].concat();
-    let (partition, thread) = Partition::start(PartitionSetup { events, ..with_both }).unwrap();
+    let (partition, thread) =
+        Partition::start(PartitionSetup { events, ..with_both }, handle()).unwrap();
     assert!(is_taken(&partition.ask(&gala, hold(&[3])).await.unwrap().reply));
     partition.stop();
     thread.join().unwrap();

@@ -12,12 +12,15 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keys::{Id128, Timestamp};
+use keys::Timestamp;
 use tokio::sync::oneshot;
 
 use super::book::Book;
+use super::claim::{Claim, Kept};
+use super::snapshots::Snapshots;
 use super::{Answer, Ask, EventSetup, Job, OpenError, PartitionError, PartitionSetup, Unavailable};
-use crate::log::AppendError;
+use crate::failpoint;
+use crate::log::{AppendError, Log};
 use crate::metrics::{LogFailure, Metrics, Up};
 use crate::record::{self, Entry, Record, Snapshot};
 use crate::sale::{Command, Misfit, Refusal, Reply, State};
@@ -73,9 +76,8 @@ impl Drop for Serving {
 /// Who writes, and what was written so far.
 pub(super) struct Writer {
     pub(super) setup: PartitionSetup,
-    /// Names this writer and no other, so that it knows its own epochs.
-    owner: String,
-    epoch: u64,
+    claim: Claim,
+    snapshots: Snapshots,
     steady: Steady,
     pub(super) book: Book,
     /// Present while commands are decided.
@@ -84,20 +86,29 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn open(mut setup: PartitionSetup) -> Result<Self, PartitionError> {
+    pub(super) fn open(mut setup: PartitionSetup, snapshots: Log) -> Result<Self, PartitionError> {
         let partition = setup.partition;
-        let failed = |source| PartitionError::Log { partition, source };
-        let owner = format!("{} {}", setup.owner, Id128::random());
-        let lease = setup.log.acquire(partition, &owner).map_err(failed)?;
-        let (book, replayed) = Book::load(&mut setup)?;
+        failpoint!("takeover-begun");
+        let mut claim = Claim::take(&mut setup.log, partition, &setup.owner, &setup.tenure)?;
+        failpoint!("takeover-claimed");
+        let began = Instant::now();
+        let (book, replayed) = match Book::load(&mut setup, &mut claim) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                claim.release(&mut setup.log);
+                return Err(error);
+            }
+        };
+        let snapshots = Snapshots::start(partition, snapshots, Arc::clone(&setup.metrics))?;
         tracing::info!(
             partition,
-            epoch = lease.epoch,
+            epoch = claim.epoch,
             seq = book.seq,
             replayed,
+            took_ms = began.elapsed().as_millis(),
             "partition {partition} serves from change {} on, epoch {}",
             book.seq,
-            lease.epoch
+            claim.epoch
         );
         let reading = (setup.clock)();
         let ahead = book.at.since(reading.wall);
@@ -112,9 +123,9 @@ impl Writer {
         }
         let steady = Steady::new(book.at, reading);
         let changes_since_snapshot = replayed;
-        let epoch = lease.epoch;
+        let serving = None;
         let mut writer =
-            Self { setup, owner, epoch, steady, book, serving: None, changes_since_snapshot };
+            Self { setup, claim, snapshots, steady, book, serving, changes_since_snapshot };
         writer.publish_all();
         writer.serving = Some(writer.up());
         Ok(writer)
@@ -134,6 +145,15 @@ impl Writer {
             }
             batch.extend(queue.try_iter().take(BATCH_MAX - batch.len()));
             let is_idle = batch.is_empty();
+            match self.claim.keep(&mut self.setup.log) {
+                Kept::Yes => {}
+                Kept::Unsure => self.serving = None,
+                Kept::Lost => {
+                    batch.drain(..).for_each(Job::refuse);
+                    self.taken_over();
+                    break;
+                }
+            }
             if self.serving.is_none() {
                 batch.drain(..).for_each(Job::refuse);
             } else if !self.serve_counted(&mut batch) {
@@ -148,8 +168,8 @@ impl Writer {
             }
             match self.at_work(Self::reload) {
                 Ok(()) => self.serving = Some(self.up()),
-                Err(PartitionError::Fenced { partition }) => {
-                    tracing::error!(partition, "partition {partition} was taken over, ending");
+                Err(PartitionError::Fenced { .. }) => {
+                    self.taken_over();
                     break;
                 }
                 Err(error) => {
@@ -163,6 +183,13 @@ impl Writer {
         // No snapshot here: stopping has its time, and replay is short.
         self.serving = None;
         queue.try_iter().for_each(Job::refuse);
+        self.claim.release(&mut self.setup.log);
+    }
+
+    fn taken_over(&self) {
+        let partition = self.setup.partition;
+        self.setup.metrics.log_failed(LogFailure::Fenced);
+        tracing::error!(partition, "partition {partition} was taken over, ending");
     }
 
     /// Counts the time of some work as busy, from its first moment on.
@@ -210,7 +237,8 @@ impl Writer {
             return true;
         }
         let size = entries.len() as u64;
-        let record = Record { seq: self.book.seq, epoch: self.epoch, at: now, entries };
+        let record = Record { seq: self.book.seq, epoch: self.claim.epoch, at: now, entries };
+        failpoint!("append-begun");
         let appending = Instant::now();
         let appended = self.append(&record);
         self.setup.metrics.append_seconds.observe(appending.elapsed().as_secs_f64());
@@ -220,10 +248,12 @@ impl Writer {
             }
             return false;
         }
+        failpoint!("append-done");
         self.book.seq += size;
         self.book.at = now;
         self.setup.metrics.changes_total.inc_by(size);
         self.publish(&record.entries);
+        failpoint!("reply-begun");
         answer(decided);
         self.changes_since_snapshot += size;
         true
@@ -325,7 +355,7 @@ impl Writer {
         };
         let mut tries = 1;
         let appended = loop {
-            match self.setup.log.append(partition, self.epoch, record.seq, &bytes) {
+            match self.setup.log.append(partition, self.claim.epoch, record.seq, &bytes) {
                 Err(AppendError::NotWritten(error)) if tries < APPEND_TRIES => {
                     self.setup.metrics.log_failed(LogFailure::NotWritten);
                     tracing::warn!(partition, seq = record.seq, %error, "writing a record again");
@@ -367,9 +397,10 @@ impl Writer {
         let partition = self.setup.partition;
         let failed = |source| PartitionError::Log { partition, source };
         // A new epoch also fences off our own append, should it still be on its way.
-        let renewed = self.setup.log.renew(partition, &self.owner).map_err(failed)?;
-        self.epoch = renewed.ok_or(PartitionError::Fenced { partition })?.epoch;
-        let (book, replayed) = Book::load(&mut self.setup)?;
+        if !self.claim.retake(&mut self.setup.log).map_err(failed)? {
+            return Err(PartitionError::Fenced { partition });
+        }
+        let (book, replayed) = Book::load(&mut self.setup, &mut self.claim)?;
         self.book = book;
         self.changes_since_snapshot = replayed;
         self.publish_all();
@@ -379,7 +410,6 @@ impl Writer {
 
     /// A failed snapshot costs time at the next start and nothing else.
     pub(super) fn snapshot(&mut self) {
-        let partition = self.setup.partition;
         let book = &self.book;
         let snapshot = Snapshot {
             seq: book.seq,
@@ -387,19 +417,9 @@ impl Writer {
             link: URL_SAFE_NO_PAD.encode(book.link),
             events: book.states.iter().map(|(id, state)| (id.clone(), state.save())).collect(),
         };
-        let written = match record::seal_snapshot(&snapshot) {
-            Ok(bytes) => self.setup.log.put_snapshot(partition, self.epoch, book.seq, &bytes),
-            Err(error) => {
-                tracing::error!(partition, %error, "a snapshot cannot be written as JSON");
-                return;
-            }
-        };
+        self.snapshots.keep(self.claim.epoch, snapshot);
         // Kept or not, the next one waits its turn: trying at every batch would stall the sale.
         self.changes_since_snapshot = 0;
-        if let Err(error) = written {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(partition, %error, cause, "a snapshot was not kept");
-        }
     }
 
     fn publish(&self, entries: &[Entry]) {

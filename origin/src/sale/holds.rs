@@ -50,6 +50,10 @@ impl State {
         want: &Want,
         now: Timestamp,
     ) -> Decided {
+        // The answer was lost on its way and somebody asks again: it is the same hold.
+        if self.holds.get(&hold).is_some_and(|known| known.sub == sub) {
+            return (Vec::new(), Ok(()));
+        }
         let found = match want {
             Want::Seats(seats) => self.wanted_seats(sub, seats),
             Want::Best { zone, quantity } => self.best_seats(sub, zone.as_deref(), *quantity),

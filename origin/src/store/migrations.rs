@@ -7,9 +7,10 @@
 use tokio_postgres::Client;
 
 /// The steps, in order.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     include_str!("../../migrations/0001_log.sql"),
     include_str!("../../migrations/0002_documents.sql"),
+    include_str!("../../migrations/0003_members.sql"),
 ];
 
 /// Any number, as long as nobody else locks it: processes that start together take turns.

@@ -11,7 +11,7 @@ mod sqlite;
 
 pub use blobs::{Blobs, Hash};
 pub use docs::{Cursor, Doc, Docs, NewDoc, Put};
-pub use postgres::{Database, PostgresError, PostgresOptions};
+pub use postgres::{Database, POOL_DEFAULT, PostgresError, PostgresOptions};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
