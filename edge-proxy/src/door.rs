@@ -25,6 +25,7 @@ use crate::answer::Answer;
 use crate::client::Cidr;
 use crate::config::LimitsConfig;
 use crate::desk::{self, BODY_BYTES_MAX, Desk, Outcome};
+use crate::h2::Http2;
 use crate::head::{FIELDS_MAX, Head, Read};
 use crate::hot::Peer;
 use crate::proxy::{BODY_TIME_MAX, CLIENT_WRITE_MAX, Dealt, Proxy};
@@ -47,6 +48,7 @@ const MALFORMED: &[u8] =
 /// The door before the proxy.
 pub struct Door {
     proxy: Arc<HttpProxy<Proxy>>,
+    http2: Arc<Http2>,
     desk: Arc<Desk>,
     trusted: Vec<Cidr>,
     head_bytes_max: usize,
@@ -119,8 +121,12 @@ impl Door {
         trusted: Vec<Cidr>,
         limits: &LimitsConfig,
     ) -> Self {
+        let proxy = Arc::new(proxy);
+        let http2 =
+            Http2 { proxy: Arc::clone(&proxy), desk: Arc::clone(&desk), trusted: trusted.clone() };
         Self {
-            proxy: Arc::new(proxy),
+            proxy,
+            http2: Arc::new(http2),
             desk,
             trusted,
             head_bytes_max: limits.head_bytes_max,
@@ -182,10 +188,11 @@ impl Door {
     fn look(&self, buffer: &[u8], peer: &Peer, moment: &Moment, out: &mut Vec<u8>) -> Next {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let Read::Usual(head) = Head::read(buffer, &mut fields) else { return Next::HandOn };
-        let (now, date) = (moment.now, &moment.date);
+        let hot = || self.desk.hot(&head, peer, &self.trusted, moment.now);
         if head.body_bytes == 0
-            && self.desk.answer_hot(&head, peer, &self.trusted, (now, date), out)
+            && let Some(document) = hot()
         {
+            document.wire.write(out, &moment.date, head.method == "HEAD", head.is_last);
             return Next::Answered { bytes: head.bytes, is_last: head.is_last };
         }
         if head.body_bytes > BODY_BYTES_MAX {
@@ -399,7 +406,7 @@ impl ServerApp for Door {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.proxy.process_new(stream, shutdown).await;
+            return self.http2.process_new(stream, shutdown).await;
         }
         self.serve(stream, shutdown).await;
         None

@@ -7,6 +7,7 @@
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Uri, Version};
+use pingora_http::RequestHeader;
 
 /// Most fields that are read here; browsers send about 20.
 pub const FIELDS_MAX: usize = 48;
@@ -92,6 +93,36 @@ impl<'b> Head<'b> {
         head.body_bytes = body_bytes;
         head.fields = request.headers;
         Read::Usual(head)
+    }
+
+    /// The head of a request that Pingora has read, if it is like a usual one and has no body that
+    /// would change the answer; `None` if it is not.
+    #[must_use]
+    pub fn of_request(request: &'b RequestHeader, fields: &'b mut Fields<'b>) -> Option<Self> {
+        let mut count = 0;
+        for (name, value) in &request.headers {
+            *fields.get_mut(count)? =
+                httparse::Header { name: name.as_str(), value: value.as_bytes() };
+            count += 1;
+        }
+        let target = str::from_utf8(request.raw_path()).ok()?;
+        // Over HTTP/2 the host is the target's authority.
+        let host = match request.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => request.headers.get("host")?.to_str().ok()?,
+        };
+        let is_plain = target.starts_with('/')
+            && target.bytes().all(is_target_byte)
+            && host.bytes().all(is_host_byte);
+        is_plain.then_some(Self {
+            method: request.method.as_str(),
+            target,
+            host,
+            body_bytes: 0,
+            is_last: false,
+            bytes: 0,
+            fields: &fields[..count],
+        })
     }
 
     /// The path, without the query.

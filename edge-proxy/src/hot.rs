@@ -6,10 +6,14 @@
 //! [`Desk::deal`], which would have answered the same.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use keys::{EventId, Lane, Timestamp};
+use pingora_http::ResponseHeader;
 
 use crate::accept::{self, Wants};
+use crate::answer::Answer;
 use crate::client::{self, Cidr, Network};
 use crate::decide::{self, Intent, Verdict, Visitor};
 use crate::desk::Desk;
@@ -19,7 +23,7 @@ use crate::limits::Budget;
 use crate::live::RoomNow;
 use crate::pages::accepts_gzip;
 use crate::visit::{is_prefetch, without_port};
-use crate::wire::{Date, Prebuilt};
+use crate::wire::Prebuilt;
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
@@ -50,69 +54,114 @@ impl Peer {
     }
 }
 
-/// The hot documents of a room, by what the client can read and already has.
-#[derive(Debug, Clone)]
-pub struct Wire {
-    plain: Prebuilt,
-    gzip: Prebuilt,
+/// A document ready to be sent, over HTTP/1.1 and HTTP/2.
+#[derive(Debug)]
+pub struct Document {
+    /// Its bytes for HTTP/1.1.
+    pub wire: Prebuilt,
+    /// Its head for HTTP/2.
+    pub response: ResponseHeader,
 }
 
-impl Wire {
-    /// Both forms.
-    #[must_use]
-    pub fn new(plain: Prebuilt, gzip: Prebuilt) -> Self {
-        Self { plain, gzip }
+impl Document {
+    /// An answer in both forms.
+    ///
+    /// # Errors
+    /// If a field is not one.
+    pub fn new(answer: &Answer) -> pingora_core::Result<Self> {
+        let wire = Prebuilt::new(answer);
+        let mut response = ResponseHeader::build(answer.status, Some(answer.fields.len() + 3))?;
+        let (name, verdict) = answer.verdict_field();
+        response.insert_header(name, verdict)?;
+        for (name, value) in &answer.fields {
+            response.append_header(*name, value)?;
+        }
+        if wire.has_length {
+            response.insert_header("content-length", wire.body.len())?;
+        }
+        Ok(Self { wire, response })
     }
 
-    fn for_client(&self, head: &Head<'_>) -> &Prebuilt {
-        if head.field("accept-encoding").is_some_and(accepts_gzip) {
-            &self.gzip
-        } else {
-            &self.plain
-        }
+    /// Its body.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.wire.body
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.wire.body.is_empty()
+    }
+}
+
+/// A hot document by what the client can read.
+#[derive(Debug, Clone)]
+pub struct Encodings {
+    plain: Arc<Document>,
+    gzip: Arc<Document>,
+}
+
+impl Encodings {
+    /// The answers for a client that takes no encoding, and for one that takes gzip.
+    ///
+    /// # Errors
+    /// If a field is not one.
+    pub fn new(answer: impl Fn(Option<&'static str>) -> Answer) -> pingora_core::Result<Self> {
+        let document = |encoding| Document::new(&answer(encoding)).map(Arc::new);
+        Ok(Self { plain: document(None)?, gzip: document(Some("gzip"))? })
+    }
+
+    fn for_client(&self, head: &Head<'_>) -> Arc<Document> {
+        let takes_gzip = head.field("accept-encoding").is_some_and(accepts_gzip);
+        Arc::clone(if takes_gzip { &self.gzip } else { &self.plain })
     }
 }
 
 impl Desk {
-    /// Appends the answer to `out` if the request is for a hot document; else changes nothing.
+    /// The answer, if the request is for a hot document; it is counted and charged then.
     #[must_use]
-    pub fn answer_hot(
+    pub fn hot(
         &self,
         head: &Head<'_>,
         peer: &Peer,
         trusted: &[Cidr],
-        (now, date): (Timestamp, &Date),
-        out: &mut Vec<u8>,
-    ) -> bool {
-        let is_head = head.method == "HEAD";
-        if head.method != "GET" && !is_head {
-            return false;
-        }
-        let mut write = |answer: &Prebuilt| {
-            self.metrics.decided(answer.verdict);
-            answer.write(out, date, is_head, head.is_last);
-            true
-        };
-        if let Some(event) = front_of(head.target) {
-            let rooms = self.live.rooms();
-            let front = rooms.get(&event).and_then(|room| room.front.as_ref());
-            let Some(front) = front.filter(|front| now < front.claims.exp) else { return false };
-            if self.limits.charge(Budget::Open(peer.network(head, trusted))).is_err() {
-                return false;
-            }
-            let known = head.field("if-none-match").filter(|tags| tags.contains(&front.etag));
-            return write(
-                known.map_or_else(|| front.wire.for_client(head), |_| &front.not_modified),
-            );
-        }
-        // Our other addresses are all under these two, and never guarded by a room.
-        if is_head || head.target.starts_with("/api/v1/queue/") || head.target.starts_with("/.w") {
-            return false;
+        now: Timestamp,
+    ) -> Option<Arc<Document>> {
+        let document = self.find_hot(head, peer, trusted, now)?;
+        self.metrics.decided(document.wire.verdict);
+        Some(document)
+    }
+
+    fn find_hot(
+        &self,
+        head: &Head<'_>,
+        peer: &Peer,
+        trusted: &[Cidr],
+        now: Timestamp,
+    ) -> Option<Arc<Document>> {
+        if !matches!(head.method, "GET" | "HEAD") {
+            return None;
         }
         let rooms = self.live.rooms();
-        let Some(host) = without_port(head.host) else { return false };
-        let Some((Match::Guarded(_), room)) = rooms.find(host, head.path()) else { return false };
-        self.has_to_wait(head, room, now) && write(room.waiting_wire.for_client(head))
+        if let Some(event) = front_of(head.target) {
+            let front = rooms.get(&event)?.front.as_ref().filter(|front| now < front.claims.exp)?;
+            self.limits.charge(Budget::Open(peer.network(head, trusted))).ok()?;
+            let has_it = head.field("if-none-match").is_some_and(|tags| tags.contains(&front.etag));
+            return Some(match has_it {
+                true => Arc::clone(&front.not_modified),
+                false => front.encodings.for_client(head),
+            });
+        }
+        // Our other addresses are all under these two, and never guarded by a room.
+        let is_ours = ["/api/v1/queue/", "/.w"].iter().any(|ours| head.target.starts_with(ours));
+        if head.method != "GET" || is_ours {
+            return None;
+        }
+        let (found, room) = rooms.find(without_port(head.host)?, head.path())?;
+        let is_guarded = matches!(found, Match::Guarded(_));
+        let waits = is_guarded && self.has_to_wait(head, room, now);
+        waits.then(|| room.waiting_encodings.for_client(head))
     }
 
     /// Whether the request is a navigation with one place, verified before, whose turn has not

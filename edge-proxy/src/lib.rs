@@ -19,6 +19,7 @@ mod door;
 mod fields;
 mod geo;
 mod guard;
+mod h2;
 mod head;
 mod hot;
 mod limits;

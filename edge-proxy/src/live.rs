@@ -19,9 +19,8 @@ use crate::cookies::{self, Kind};
 use crate::decide::Verdict;
 use crate::desk::waiting_answer;
 use crate::guard::{Match, Readings, Rules};
-use crate::hot::Wire;
+use crate::hot::{Document, Encodings};
 use crate::pages::{Pages, Rendered};
-use crate::wire::Prebuilt;
 
 /// A room and its newest front.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ pub struct RoomNow {
     /// The waiting page for this room.
     pub waiting_page: Rendered,
     /// The same, ready to be sent to whoever has a place.
-    pub waiting_wire: Wire,
+    pub waiting_encodings: Encodings,
     /// Name of the cookie with a place of this room.
     pub place_cookie: String,
     /// Name of the cookie with a pass of this room.
@@ -52,9 +51,9 @@ pub struct FrontNow {
     /// Its entity tag; weak, for it is the same in every encoding.
     pub etag: String,
     /// The document, ready to be sent.
-    pub wire: Wire,
+    pub encodings: Encodings,
     /// The answer for whoever has this one already.
-    pub not_modified: Prebuilt,
+    pub not_modified: Arc<Document>,
     /// In which order each lane's numbers stand, by [`Lane::index`].
     orders: [Order; 3],
     /// Where each lane's front was when this was heard, by [`Lane::index`]: it is never shown
@@ -251,9 +250,9 @@ impl Live {
             let known = before.get(&event);
             let known_front = known.and_then(|known| known.front.clone());
             let front = newer(known_front, fronts.remove(&event), room.line, now);
-            let (waiting_page, waiting_wire) =
+            let (waiting_page, waiting_encodings) =
                 match known.filter(|known| known.room.spec == room.spec) {
-                    Some(known) => (known.waiting_page.clone(), known.waiting_wire.clone()),
+                    Some(known) => (known.waiting_page.clone(), known.waiting_encodings.clone()),
                     None => waiting(pages, &room.spec),
                 };
             let rules = Rules::from(&room.spec.guard);
@@ -264,7 +263,7 @@ impl Live {
                 front,
                 rules,
                 waiting_page,
-                waiting_wire,
+                waiting_encodings,
                 place_cookie,
                 pass_cookie,
             };
@@ -285,11 +284,12 @@ impl Live {
     }
 }
 
-fn waiting(pages: &Pages, spec: &RoomSpec) -> (Rendered, Wire) {
+fn waiting(pages: &Pages, spec: &RoomSpec) -> (Rendered, Encodings) {
     let page = pages.waiting(spec);
-    let [plain, gzip] = [None, Some("gzip")]
-        .map(|encoding| Prebuilt::new(&waiting_answer(&page, encoding, Verdict::Wait.label())));
-    (page, Wire::new(plain, gzip))
+    let encodings =
+        Encodings::new(|encoding| waiting_answer(&page, encoding, Verdict::Wait.label()))
+            .expect("the waiting page's fields are written by us");
+    (page, encodings)
 }
 
 /// The front for a client; `has_it` if it has shown the entity tag. Shared by everybody behind a
@@ -350,12 +350,11 @@ fn newer(
         serde_json::to_vec(&FrontDocument { front: &heard, signed: sealed.as_str() }).ok()?;
     let document = Rendered::new(&document);
     let etag = format!("W/\"{}-{}-{}\"", heard.line, heard.epoch, heard.seq);
-    let prebuilt =
-        |encoding, has_it| Prebuilt::new(&front_answer(&document, &etag, encoding, has_it));
-    let wire = Wire::new(prebuilt(None, false), prebuilt(Some("gzip"), false));
-    let not_modified = prebuilt(None, true);
+    let answer = |encoding, has_it| front_answer(&document, &etag, encoding, has_it);
+    let encodings = Encodings::new(|encoding| answer(encoding, false)).ok()?;
+    let not_modified = Arc::new(Document::new(&answer(None, true)).ok()?);
     let claims = Arc::new(heard);
-    Some(FrontNow { claims, document, etag, wire, not_modified, orders, floors })
+    Some(FrontNow { claims, document, etag, encodings, not_modified, orders, floors })
 }
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ pub const OUT_BYTES_MAX: usize = 64 * 1024;
 pub struct Prebuilt {
     /// Status line and fields, each with its line end.
     head: Bytes,
-    body: Bytes,
+    /// What follows them; empty if the status has no body.
+    pub body: Bytes,
+    /// Whether the body's length is told.
+    pub has_length: bool,
     /// What was decided.
     pub verdict: &'static str,
 }
@@ -42,7 +45,7 @@ impl Prebuilt {
             head.extend(["content-length: ", &answer.body.len().to_string(), "\r\n"]);
         }
         let body = if has_length { answer.body.clone() } else { Bytes::new() };
-        Self { head: head.into(), body, verdict: answer.verdict }
+        Self { head: head.into(), body, has_length, verdict: answer.verdict }
     }
 
     /// Appends the whole answer. `is_head` leaves the body away, `is_last` says that the connection
