@@ -83,9 +83,15 @@ impl Answer {
 
     /// Replaces `Cache-Control`.
     #[must_use]
-    pub fn cached(mut self, value: impl Into<String>) -> Self {
-        self.fields.retain(|(name, _)| *name != "cache-control");
-        self.with("cache-control", value)
+    pub fn cached(self, value: impl Into<String>) -> Self {
+        self.replacing("cache-control", value)
+    }
+
+    /// Replaces a field, or adds it.
+    #[must_use]
+    pub fn replacing(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.fields.retain(|(known, _)| *known != name);
+        self.with(name, value)
     }
 
     /// Fields that keep a page from being framed, sniffed, indexed or fed with foreign script.
@@ -104,5 +110,6 @@ impl Answer {
     }
 }
 
-const PAGE_POLICY: &str = "default-src 'self'; img-src 'self' data:; base-uri 'none'; \
+/// What a page of ours may load, and where it may be shown.
+pub const PAGE_POLICY: &str = "default-src 'self'; img-src 'self' data:; base-uri 'none'; \
                            form-action 'self'; frame-ancestors 'none'";

@@ -145,6 +145,8 @@ pub struct LimitsConfig {
     pub head_ms_max: u64,
     /// Longest pause between two requests of a connection, in seconds.
     pub idle_secs_max: u64,
+    /// Most streams of the front at once; each holds a connection of about 12 KB.
+    pub streams_max: usize,
 }
 
 /// `[geo]`.
@@ -170,6 +172,7 @@ impl Default for LimitsConfig {
             head_bytes_max: 16 * 1024,
             head_ms_max: 10_000,
             idle_secs_max: 60,
+            streams_max: 10_000,
         }
     }
 }
@@ -239,6 +242,9 @@ impl EdgeConfig {
         }
         if !(1..=3600).contains(&config.limits.idle_secs_max) {
             return refuse("limits.idle_secs_max", "between 1 and 3600");
+        }
+        if config.limits.streams_max > 1_000_000 {
+            return refuse("limits.streams_max", "at most 1000000");
         }
         Ok(config)
     }

@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit as _};
 use keys::{Id128, Keyring, Lane, Owner, Pass, Phase, Place, Timestamp};
 use quick_cache::sync::Cache;
 use sha2::Sha256;
+use tokio::sync::Semaphore;
 
 use crate::accept::Wants;
 use crate::answer::Answer;
@@ -29,6 +30,7 @@ use crate::pages::{Notice, Pages, Rendered};
 use crate::queue_api::front_url;
 use crate::route::{self, Route};
 use crate::score::Rhythm;
+use crate::stream::Stream;
 use crate::visit::Visit;
 
 /// Clients whose rhythm is watched; about 100 bytes each.
@@ -62,6 +64,8 @@ pub struct Desk {
     pub metrics: Metrics,
     /// Longest body of a request that no room has a limit for.
     pub body_bytes_max: u64,
+    /// Room for streams of the front.
+    pub(crate) streams: Arc<Semaphore>,
     /// What was verified, and renewed.
     pub(crate) memory: Memory,
     /// How regular clients come.
@@ -89,6 +93,8 @@ pub struct DeskParts {
     pub metrics: Metrics,
     /// Longest body of a request that no room has a limit for.
     pub body_bytes_max: u64,
+    /// Most streams of the front at once.
+    pub streams_max: usize,
     /// Key of the hash that binds a place to a browser.
     pub binding_key: Vec<u8>,
 }
@@ -99,6 +105,8 @@ pub enum Outcome {
     Answer(Answer),
     /// The origin answers.
     Forward(Box<Forward>),
+    /// The front is pushed until the stream is over.
+    Stream(Box<Stream>),
 }
 
 /// A request on its way to the origin.
@@ -135,6 +143,7 @@ impl Desk {
             pages: Pages::new(),
             metrics: parts.metrics,
             body_bytes_max: parts.body_bytes_max,
+            streams: Arc::new(Semaphore::new(parts.streams_max)),
             memory: Memory::default(),
             rhythms: Cache::new(RHYTHMS_MAX),
             moved: Cache::new(MOVED_MAX),
@@ -169,17 +178,19 @@ impl Desk {
     }
 
     /// Deals with one request.
-    pub async fn deal(&self, visit: &Visit<'_>, body: &[u8]) -> Outcome {
-        let route = route::route(visit.head.method.as_str(), visit.path());
-        let dealt = if route == Route::Foreign {
-            self.deal_with_foreign(visit).await
-        } else {
-            self.deal_with_own(visit, route, body).await.map(Outcome::Answer)
+    pub async fn deal(self: &Arc<Self>, visit: &Visit<'_>, body: &[u8]) -> Outcome {
+        let dealt = match route::route(visit.head.method.as_str(), visit.path()) {
+            Route::Foreign => self.deal_with_foreign(visit).await,
+            Route::Stream(event) if visit.head.method == http::Method::GET => {
+                self.stream(visit, &event)
+            }
+            route => self.deal_with_own(visit, route, body).await.map(Outcome::Answer),
         };
         let outcome = dealt.unwrap_or_else(|later| Outcome::Answer(self.too_often(visit, later)));
         let verdict = match &outcome {
             Outcome::Answer(answer) => answer.verdict,
             Outcome::Forward(forward) => forward.verdict,
+            Outcome::Stream(_) => "stream",
         };
         self.metrics.decided(verdict);
         outcome
@@ -400,7 +411,8 @@ impl Desk {
         verdict: Verdict,
     ) -> Answer {
         let page = &room.waiting_page;
-        let answer = waiting_answer(page, visit.field("accept-encoding"), verdict.label());
+        let policy = &self.pages.policy;
+        let answer = waiting_answer(page, policy, visit.field("accept-encoding"), verdict.label());
         match standing {
             Some(standing) => self.with_place_cookie(answer, visit, room, standing),
             None => answer,
@@ -513,11 +525,14 @@ impl Desk {
 #[must_use]
 pub fn waiting_answer(
     page: &Rendered,
+    policy: &str,
     accept_encoding: Option<&str>,
     verdict: &'static str,
 ) -> Answer {
     let (body, encoding) = page.for_client(accept_encoding);
-    let answer = Answer::page(200, verdict, body).with("vary", "Accept, Accept-Encoding, Cookie");
+    let answer = Answer::page(200, verdict, body)
+        .replacing("content-security-policy", policy)
+        .with("vary", "Accept, Accept-Encoding, Cookie");
     match encoding {
         Some(encoding) => answer.with("content-encoding", encoding),
         None => answer,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::request::Parts;
 use keys::Timestamp;
 use pingora_core::apps::{HttpServerApp, ServerApp};
@@ -29,6 +29,7 @@ use crate::h2::Http2;
 use crate::head::{FIELDS_MAX, Head, Read};
 use crate::hot::Peer;
 use crate::proxy::{BODY_TIME_MAX, CLIENT_WRITE_MAX, Dealt, Proxy};
+use crate::stream::{self, Stream as Follow};
 use crate::visit::Visit;
 use crate::wire::{Date, OUT_BYTES_MAX, Prebuilt};
 
@@ -239,6 +240,10 @@ impl Door {
                 buffer.advance(whole_bytes);
                 self.write(stream, &answer, &head, is_last).await
             }
+            Outcome::Stream(follow) => {
+                self.push(stream, follow).await;
+                Done::Closed
+            }
             Outcome::Forward(forward) => {
                 let dealt = Dealt::new(&visit, forward);
                 self.hand_on(stream, buffer, Some(dealt), shutdown).await
@@ -263,6 +268,33 @@ impl Door {
             None => served.await,
         };
         served.map_or(Done::Closed, |reused| Done::Ready(reused.consume().0))
+    }
+
+    /// Pushes the front until the stream is over or the client has gone; the connection ends with
+    /// it, so that the body needs no framing.
+    async fn push(&self, mut stream: Stream, mut follow: Box<Follow>) {
+        let mut head = String::from("HTTP/1.1 200 OK\r\n");
+        for (name, value) in stream::FIELDS {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        head.extend(["date: ", Date::at(Timestamp::now().as_secs()).as_str(), "\r\n"]);
+        head.push_str("connection: close\r\n\r\n");
+        let mut next = Some(Bytes::from(head));
+        let mut ignored = [0; 64];
+        while let Some(bytes) = next {
+            let written = async {
+                stream.write_all(&bytes).await?;
+                stream.flush().await
+            };
+            if !matches!(tokio::time::timeout(CLIENT_WRITE_MAX, written).await, Ok(Ok(()))) {
+                return;
+            }
+            next = tokio::select! {
+                next = follow.next() => next,
+                // Nothing is expected of the client but to go.
+                _ = stream.read(&mut ignored) => None,
+            };
+        }
     }
 
     async fn write(&self, stream: Stream, answer: &Answer, head: &Parts, is_last: bool) -> Done {

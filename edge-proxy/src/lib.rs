@@ -34,6 +34,7 @@ mod queue_api;
 mod route;
 mod score;
 mod start;
+mod stream;
 mod sync;
 mod visit;
 mod wire;

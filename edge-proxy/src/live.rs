@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use admission_api::{EndReason, Restored, Revoked, Room, RoomSpec, SyncReply};
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use keys::{
     DrawError, EventId, Front, Id128, Keyring, Lane, Order, Pass, Phase, Place, Refusal, Sealed,
     Timestamp,
 };
 use parking_lot::RwLock;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::answer::Answer;
 use crate::cookies::{self, Kind};
@@ -52,6 +54,8 @@ pub struct FrontNow {
     pub etag: String,
     /// The document, ready to be sent.
     pub encodings: Encodings,
+    /// The document as an event of a stream.
+    pub pushed: Bytes,
     /// The answer for whoever has this one already.
     pub not_modified: Arc<Document>,
     /// In which order each lane's numbers stand, by [`Lane::index`].
@@ -166,6 +170,8 @@ pub struct Live {
     revoked_upto: AtomicU64,
     restored: ArcSwap<HashMap<(EventId, Id128), Restored>>,
     heard_at: ArcSwap<Option<Timestamp>>,
+    /// Counts what was heard, for those who wait for it.
+    heard: watch::Sender<u64>,
 }
 
 #[derive(Serialize)]
@@ -206,6 +212,12 @@ impl Live {
     #[must_use]
     pub fn heard_at(&self) -> Option<Timestamp> {
         **self.heard_at.load()
+    }
+
+    /// Changes whenever the controller was heard.
+    #[must_use]
+    pub fn heard(&self) -> watch::Receiver<u64> {
+        self.heard.subscribe()
     }
 
     /// Whether an end of this pass is known, be it over its grace or not.
@@ -280,15 +292,17 @@ impl Live {
         let restored = reply.restored.into_iter().map(|r| ((r.event.clone(), r.sub), r));
         self.restored.store(Arc::new(restored.collect()));
         self.heard_at.store(Arc::new(Some(now)));
+        self.heard.send_modify(|count| *count += 1);
         refusals
     }
 }
 
 fn waiting(pages: &Pages, spec: &RoomSpec) -> (Rendered, Encodings) {
     let page = pages.waiting(spec);
-    let encodings =
-        Encodings::new(|encoding| waiting_answer(&page, encoding, Verdict::Wait.label()))
-            .expect("the waiting page's fields are written by us");
+    let encodings = Encodings::new(|encoding| {
+        waiting_answer(&page, &pages.policy, encoding, Verdict::Wait.label())
+    })
+    .expect("the waiting page's fields are written by us");
     (page, encodings)
 }
 
@@ -348,13 +362,14 @@ fn newer(
     };
     let document =
         serde_json::to_vec(&FrontDocument { front: &heard, signed: sealed.as_str() }).ok()?;
+    let pushed = [b"event: front\ndata: ", document.as_slice(), b"\n\n"].concat().into();
     let document = Rendered::new(&document);
     let etag = format!("W/\"{}-{}-{}\"", heard.line, heard.epoch, heard.seq);
     let answer = |encoding, has_it| front_answer(&document, &etag, encoding, has_it);
     let encodings = Encodings::new(|encoding| answer(encoding, false)).ok()?;
     let not_modified = Arc::new(Document::new(&answer(None, true)).ok()?);
     let claims = Arc::new(heard);
-    Some(FrontNow { claims, document, etag, encodings, not_modified, orders, floors })
+    Some(FrontNow { claims, document, etag, encodings, pushed, not_modified, orders, floors })
 }
 
 #[cfg(test)]

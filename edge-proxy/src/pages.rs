@@ -4,19 +4,34 @@ use std::collections::HashMap;
 use std::io::Write as _;
 
 use admission_api::RoomSpec;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
+use crate::answer::PAGE_POLICY;
+
 const WAITING: &str = include_str!("../pages/waiting.html");
 const PLACE: &str = include_str!("../pages/place.html");
 const NOTICE: &str = include_str!("../pages/notice.html");
 const DRAW: &str = include_str!("../pages/draw.html");
-const ASSETS: [(&str, &str, &str); 3] = [
-    ("waiting.css", "text/css; charset=utf-8", include_str!("../pages/waiting.css")),
-    ("waiting.js", "text/javascript; charset=utf-8", include_str!("../pages/waiting.js")),
-    ("draw.js", "text/javascript; charset=utf-8", include_str!("../pages/draw.js")),
+const STYLE: &str = include_str!("../pages/waiting.css");
+const SCRIPT: &str = include_str!("../pages/waiting.js");
+const DRAW_SCRIPT: &str = include_str!("../pages/draw.js");
+const ENGLISH: &str = include_str!("../pages/words/en.txt");
+/// The words of the other languages, each fetched by those who read it.
+const WORDS: [(&str, &str); 9] = [
+    ("words.ar.txt", include_str!("../pages/words/ar.txt")),
+    ("words.de.txt", include_str!("../pages/words/de.txt")),
+    ("words.es.txt", include_str!("../pages/words/es.txt")),
+    ("words.fr.txt", include_str!("../pages/words/fr.txt")),
+    ("words.it.txt", include_str!("../pages/words/it.txt")),
+    ("words.ja.txt", include_str!("../pages/words/ja.txt")),
+    ("words.ko.txt", include_str!("../pages/words/ko.txt")),
+    ("words.pt.txt", include_str!("../pages/words/pt.txt")),
+    ("words.zh.txt", include_str!("../pages/words/zh.txt")),
 ];
 
 /// A document in both encodings.
@@ -60,6 +75,8 @@ pub struct Asset {
 pub struct Pages {
     assets: HashMap<&'static str, Asset>,
     version: String,
+    /// `Content-Security-Policy` of the waiting page, which carries its style in itself.
+    pub policy: String,
 }
 
 /// A notice that says why a page is not shown.
@@ -99,13 +116,31 @@ impl Pages {
     #[must_use]
     pub fn new() -> Self {
         let mut hash = Sha256::new();
-        let mut assets = HashMap::new();
-        for (name, media_type, text) in ASSETS {
+        for text in [STYLE, SCRIPT, DRAW_SCRIPT, ENGLISH] {
             hash.update(text);
-            assets.insert(name, Asset { content: Rendered::new(text.as_bytes()), media_type });
         }
-        let version = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { assets, version }
+        for (_, text) in WORDS {
+            hash.update(text);
+        }
+        let version: String =
+            hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let slots =
+            [("english", ENGLISH.trim().replace('\'', "\\'")), ("asset_version", version.clone())];
+        let script = fill(SCRIPT, &slots);
+        let javascript = "text/javascript; charset=utf-8";
+        let words = WORDS.map(|(name, text)| (name, "text/plain; charset=utf-8", text));
+        let files = [
+            ("waiting.css", "text/css; charset=utf-8", STYLE),
+            ("waiting.js", javascript, script.as_str()),
+            ("draw.js", javascript, DRAW_SCRIPT),
+        ];
+        let files = files.into_iter().chain(words);
+        let assets = files.map(|(name, media_type, text)| {
+            (name, Asset { content: Rendered::new(text.as_bytes()), media_type })
+        });
+        let style = STANDARD.encode(Sha256::digest(STYLE));
+        let policy = format!("{PAGE_POLICY}; style-src 'self' 'sha256-{style}'");
+        Self { assets: assets.collect(), version, policy }
     }
 
     /// Whether a file asked for as `version` is the one we have: such an address never changes.
@@ -128,6 +163,7 @@ impl Pages {
             ("event_id", spec.event.to_string()),
             ("title", escape(&spec.title)),
             ("to", String::new()),
+            ("style", STYLE.to_owned()),
             ("asset_version", self.version.clone()),
         ];
         Rendered::new(fill(WAITING, &slots).as_bytes())
@@ -298,13 +334,30 @@ mod tests {
     }
 
     #[test]
-    fn the_first_visit_stays_under_20_kilobytes() {
+    fn the_first_visit_stays_under_20_kilobytes_in_three_requests() {
         let pages = Pages::new();
-        // The draw's script is loaded by those who check it.
-        let assets = pages.assets.iter().filter(|(name, _)| name.starts_with("waiting."));
-        let assets: usize = assets.map(|(_, asset)| asset.content.gzip.len()).sum();
-        let total = assets + gzip(WAITING.as_bytes()).len();
+        let spec =
+            serde_json::json!({ "event": "e", "title": "Final", "guard": { "paths": ["/"] } });
+        let page = pages.waiting(&serde_json::from_value(spec).unwrap());
+        let script = pages.asset("waiting.js").unwrap().content.gzip.len();
+        // Page, script, and the words of one language: that of the longest.
+        let words = pages.assets.iter().filter(|(name, _)| name.starts_with("words."));
+        let words = words.map(|(_, asset)| asset.content.gzip.len()).max().unwrap();
+        let total = page.gzip.len() + script + words;
         assert!(total < 20 * 1024, "{total} bytes");
+        let html = String::from_utf8(page.plain.to_vec()).unwrap();
+        assert_eq!(html.matches("/.waiting-room/assets/").count(), 1, "beside the page, one file");
+    }
+
+    #[test]
+    fn every_language_has_every_word() {
+        let keys = SCRIPT.lines().find_map(|line| line.strip_prefix("const keys = '")).unwrap();
+        let count = keys.split('\'').next().unwrap().split(' ').count();
+        for (name, text) in WORDS.into_iter().chain([("words.en.txt", ENGLISH)]) {
+            let words: Vec<&str> = text.trim().split('|').collect();
+            assert_eq!(words.len(), count, "{name}");
+            assert!(words.iter().all(|word| !word.is_empty() || count == 0), "{name}");
+        }
     }
 
     #[test]

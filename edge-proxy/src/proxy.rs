@@ -21,6 +21,7 @@ use crate::client::Cidr;
 use crate::cookies::{self, Kind};
 use crate::desk::{self, BODY_BYTES_MAX, Desk, Forward, Outcome};
 use crate::fields;
+use crate::stream;
 use crate::visit::{Visit, is_plain_target};
 
 /// A client that takes longer than this to accept one write is dropped.
@@ -148,6 +149,20 @@ impl Proxy {
         Ok(())
     }
 
+    /// Pushes the front until the stream is over or the client has gone.
+    async fn push(session: &mut Session, mut follow: Box<stream::Stream>) -> Result<()> {
+        session.set_keepalive(None);
+        let mut head = ResponseHeader::build(200, Some(stream::FIELDS.len() + 2))?;
+        for (name, value) in stream::FIELDS {
+            head.insert_header(name, value)?;
+        }
+        session.write_response_header(Box::new(head), false).await?;
+        while let Some(bytes) = follow.next().await {
+            session.write_response_body(Some(bytes), false).await?;
+        }
+        session.write_response_body(None, true).await
+    }
+
     /// Writes an answer without waiting for what else the client sends.
     async fn write_last(&self, session: &mut Session, answer: Answer) -> Result<()> {
         session.set_keepalive(None);
@@ -228,6 +243,10 @@ impl ProxyHttp for Proxy {
                 Ok(true)
             }
             Outcome::Forward(forward) => self.let_on(session, ctx, forward).await,
+            Outcome::Stream(follow) => {
+                Self::push(session, follow).await?;
+                Ok(true)
+            }
         }
     }
 

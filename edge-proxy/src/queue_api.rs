@@ -103,7 +103,8 @@ impl Desk {
                 Ok(Answer::problem(&problem.detail(format!("allowed: {allow}")), "refuse")
                     .with("allow", allow))
             }
-            Route::Nothing | Route::Foreign => {
+            // A stream is dealt with before; HEAD of one has nothing to say.
+            Route::Nothing | Route::Foreign | Route::Stream(_) => {
                 self.charge(Budget::New(visit.network))?;
                 let problem = Problem::new(404, "no-such-address", "No such address");
                 Ok(Answer::problem(&problem, "refuse"))
@@ -465,7 +466,7 @@ impl Desk {
         Answer::json(200, "claim", &body).with("set-cookie", cookie)
     }
 
-    fn no_room(&self, visit: &Visit<'_>) -> Result<Answer, Later> {
+    pub(crate) fn no_room(&self, visit: &Visit<'_>) -> Result<Answer, Later> {
         self.charge(Budget::New(visit.network))?;
         // An edge that has just started does not know yet; a 404 would end the place.
         if self.live.heard_at().is_none() {

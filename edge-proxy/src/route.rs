@@ -23,6 +23,8 @@ pub enum Route {
     PlacePage,
     /// `GET /.waiting-room/draw`
     DrawPage,
+    /// `GET /api/v1/queue/{event}/stream`
+    Stream(EventId),
     /// `GET /.waiting-room/assets/{name}`
     Asset(String),
     /// Ours, but there is nothing.
@@ -51,8 +53,9 @@ pub fn route(method: &str, path: &str) -> Route {
             "claim" => post(Route::Claim),
             "evidence" => post(Route::Evidence),
             "leave" => post(Route::Leave),
-            _ => match name.strip_suffix("/front").map(str::parse::<EventId>) {
-                Some(Ok(event)) => get(Route::Front(event)),
+            _ => match name.split_once('/').map(|(event, what)| (event.parse::<EventId>(), what)) {
+                Some((Ok(event), "front")) => get(Route::Front(event)),
+                Some((Ok(event), "stream")) => get(Route::Stream(event)),
                 _ => Route::Nothing,
             },
         };
@@ -82,6 +85,8 @@ mod tests {
         check("GET",  "/api/v1/queue/final/front",            Route::Front(event.clone()));
         check("HEAD", "/api/v1/queue/final/front",            Route::Front(event));
         check("POST", "/api/v1/queue/final/front",            Route::WrongMethod("GET, HEAD"));
+        check("GET",  "/api/v1/queue/final/stream",           Route::Stream("final".parse().unwrap()));
+        check("GET",  "/api/v1/queue/final/x/front",          Route::Nothing);
         check("GET",  "/api/v1/queue/FINAL/front",            Route::Nothing);
         check("GET",  "/api/v1/queue//front",                 Route::Nothing);
         check("POST", "/api/v1/queue/join",                   Route::Join);

@@ -132,6 +132,7 @@ pub fn start(config: EdgeConfig, parts: EdgeParts) -> Result<Edge, StartError> {
         geo: Geo::open(&config.geo)?,
         metrics: Metrics::new()?,
         body_bytes_max: config.origin.body_bytes_max,
+        streams_max: config.limits.streams_max,
         binding_key,
     }));
     let addr = parts.listener.local_addr().map_err(listen("listen"))?;

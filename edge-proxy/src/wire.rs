@@ -72,6 +72,12 @@ impl Date {
         let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(secs);
         Self(httpdate::fmt_http_date(at))
     }
+
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 #[cfg(test)]
