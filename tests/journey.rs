@@ -13,14 +13,14 @@ use tokio::process::{Child, Command};
 use crate::support::{EVENT, PATIENCE, TestStack, eventually};
 
 /// A headless Chromium with its driver; dropping it stops both.
-struct Browser {
-    client: Client,
+pub struct Browser {
+    pub client: Client,
     _driver: Child,
     _profile: tempfile::TempDir,
 }
 
 impl Browser {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
@@ -62,12 +62,12 @@ impl Browser {
         Self { client, _driver: driver, _profile: profile }
     }
 
-    async fn open(&self, edge: SocketAddr, path: &str) {
+    pub async fn open(&self, edge: SocketAddr, path: &str) {
         self.client.goto(&format!("http://{edge}{path}")).await.unwrap();
     }
 
     /// Waits for an element by its `data-test` name, and clicks it.
-    async fn click(&self, name: &str) {
+    pub async fn click(&self, name: &str) {
         let selector = selector(name);
         let element = self.wait_for(&selector).await;
         // Scrolled into the middle, so that nothing that sticks to an edge covers it.
@@ -83,7 +83,7 @@ impl Browser {
         .await;
     }
 
-    async fn wait_for(&self, selector: &str) -> fantoccini::elements::Element {
+    pub async fn wait_for(&self, selector: &str) -> fantoccini::elements::Element {
         let wait = self.client.wait().at_most(PATIENCE).every(Duration::from_millis(50));
         match wait.for_element(Locator::Css(selector)).await {
             Ok(element) => element,
@@ -95,7 +95,7 @@ impl Browser {
     }
 
     /// Keeps a picture, for people, where the build keeps its output.
-    async fn picture(&self, name: &str) {
+    pub async fn picture(&self, name: &str) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("journey");
         std::fs::create_dir_all(&folder).unwrap();
         let png = self.client.screenshot().await.unwrap();
@@ -103,7 +103,7 @@ impl Browser {
     }
 }
 
-fn selector(name: &str) -> String {
+pub fn selector(name: &str) -> String {
     format!("[data-test=\"{name}\"]")
 }
 

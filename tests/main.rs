@@ -12,6 +12,7 @@ mod draw;
 mod expiry;
 mod forged;
 mod journey;
+mod live;
 mod order;
 mod oversell;
 mod proxying;

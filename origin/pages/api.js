@@ -25,25 +25,54 @@ export class Unreachable extends Error {}
 
 const ANSWER_SECS_MAX = 25; // a little more than the origin takes before it gives up by itself
 
+/// How much of the seats the origin can show right now, as it said last; `null` before it did. It
+/// tells `change` when that is something else.
+class SeatModes extends EventTarget {
+  current = null;
+
+  tell(mode) {
+    if (!mode || mode === this.current) return;
+    this.current = mode;
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+export const seatModes = new SeatModes();
+
 /// Asks for JSON and returns it; `null` for an answer without a body.
-export async function ask(path, { method = "GET", body, headers = {} } = {}) {
+export async function ask(path, options = {}) {
+  const response = await send(path, { accept: "application/json", ...options });
+  if (response.status === 204) return null;
+  return read(path, response.json());
+}
+
+/// Asks for bytes of some media type.
+export async function askBytes(path, accept) {
+  const response = await send(path, { accept });
+  return new Uint8Array(await read(path, response.arrayBuffer()));
+}
+
+const read = (path, content) =>
+  content.catch((cause) => {
+    throw new Unreachable(`the answer of ${path} broke off`, { cause });
+  });
+
+async function send(path, { method = "GET", accept, body, headers = {} }) {
   let response;
   try {
     response = await fetch(path, {
       method,
-      headers: { Accept: "application/json", ...(body ? { "Content-Type": "application/json" } : {}), ...headers },
+      headers: { Accept: accept, ...(body ? { "Content-Type": "application/json" } : {}), ...headers },
       body: body ? JSON.stringify(body) : undefined,
       signal: AbortSignal.timeout(ANSWER_SECS_MAX * 1000),
     });
   } catch (cause) {
     throw new Unreachable(`no answer to ${method} ${path}`, { cause });
   }
+  seatModes.tell(response.headers.get("Seat-Mode"));
   if (!response.ok) throw new Refusal(response, await response.json().catch(() => ({})));
   if (path.includes("/holds")) learnClock(response); // never cached, so its date is now
-  if (response.status === 204) return null;
-  return response.json().catch((cause) => {
-    throw new Unreachable(`the answer to ${method} ${path} broke off`, { cause });
-  });
+  return response;
 }
 
 export const eventPath = (event, rest = "") => `/api/v1/events/${encodeURIComponent(event)}${rest}`;

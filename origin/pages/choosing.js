@@ -3,8 +3,8 @@
 // Three ways lead to the same choice: best available, the map, the list of blocks. The basket
 // shows the choice, and holding it is the only thing here that the origin hears of.
 
-import { ask, eventPath, Refusal } from "./api.js";
-import { watchAvailability } from "./availability.js";
+import { ask, eventPath, Refusal, seatModes } from "./api.js";
+import { watchSeats } from "./availability.js";
 import { Choice } from "./choice.js";
 import { announce, byId, el, zoneMark } from "./dom.js";
 import { count, money, plural } from "./format.js";
@@ -12,16 +12,33 @@ import { createMap } from "./map.js";
 import { createRows } from "./rows.js";
 import { Seats, seatName } from "./seats.js";
 
-/// Sets the page up for choosing, with the map and a first availability. `onHold(hold)` gets the seats that were held, `onPassEnded()`
-/// is called when the visitor may no longer shop.
-export function createChoosing(event, map, availability, { onHold, onPassEnded }) {
-  const seats = new Seats(map, event.zones);
-  seats.update(availability);
+/// What is shown at each level of the seat map (origin/LIVE.md), and what is said about it.
+const SHOWN = {
+  "map": { shows: "seats", note: "" },
+  "slow-map": { shows: "seats", note: "Many people are choosing right now, so the map follows every two seconds." },
+  "polled": { shows: "seats", note: "Many people are choosing right now, so the map is brought up to date every few seconds." },
+  "list": {
+    shows: "zones",
+    note: "So many people are choosing that the seat map takes a break. Say where and how many, and we find the best seats together. The map comes back by itself.",
+  },
+  "best-only": {
+    shows: "best",
+    note: "The box office is very busy. Best available still works, and it is the quickest way to seats.",
+  },
+  "paused": {
+    shows: "nothing",
+    note: "The sale is paused for the moment. Seats that somebody holds stay theirs, and this page goes on by itself when the sale does.",
+  },
+};
+
+/// Sets the page up for choosing, with the map and what is known of its seats. `onHold(hold)` gets
+/// the seats that were held, `onPassEnded()` is called when the visitor may no longer shop.
+export function createChoosing(event, map, known, { onHold, onPassEnded }) {
+  const seats = new Seats(map, event.zones, known);
   const choice = new Choice(event.seats_per_order_max);
   const zones = seats.zones.filter((zone) => seats.blocks.some((block) => block.zone === zone));
   const price = (minor) => money(minor, event.currency);
   let watch = null;
-  let isFresh = true;
 
   const seatMap = createMap(byId("map"), seats, choice, {
     seat: toggle,
@@ -34,23 +51,20 @@ export function createChoosing(event, map, availability, { onHold, onPassEnded }
 
   function start() {
     byId("choosing").hidden = false;
-    watch = watchAvailability(event.id, { onNews, onFailure });
-    if (!isFresh) watch.refresh();
+    showMode();
+    watch = watchSeats(event.id, known, { seats: onSeats, zones: showZones, mode: showMode, failure: onFailure });
   }
 
   function stop() {
     byId("choosing").hidden = true;
+    byId("mode-note").hidden = true;
     watch?.stop();
-    isFresh = false;
     choice.clear();
   }
 
-  function onNews(availability) {
+  function onSeats(changed) {
     byId("connection").hidden = true;
-    if (!seats.update(availability)) return;
-    const lost = choice.drop(choice.seats.filter((seat) => seats.isTaken(seat)));
-    if (lost.length > 0) tellLost(lost);
-    showCounts(availability.free);
+    if (changed.length > 0) showSeats(changed);
   }
 
   function onFailure(error) {
@@ -58,15 +72,42 @@ export function createChoosing(event, map, availability, { onHold, onPassEnded }
     byId("connection").hidden = false;
   }
 
-  function showCounts(free = seats.blocks.reduce((sum, block) => sum + block.free, 0)) {
+  function showSeats(changed) {
+    const blocks = seats.follow(changed);
+    const lost = choice.drop(changed.filter((seat) => seats.isTaken(seat)));
+    if (lost.length > 0) tellLost(lost);
+    rows.refresh(blocks);
+    seatMap.seatsChanged(changed);
+    showCounts();
+  }
+
+  function showCounts() {
+    showFree(seats.blocks.reduce((sum, block) => sum + block.free, 0), (zone) => seats.freeInZone(zone));
+  }
+
+  function showZones(told) {
+    byId("connection").hidden = true;
+    const free = new Map(told.zones.map((zone) => [zone.id, zone.free]));
+    showFree(told.free, (zone) => free.get(zone.id) ?? 0);
+  }
+
+  function showFree(free, freeIn) {
     byId("free-count").textContent = `${plural(free, "seat")} free`;
     for (const zone of zones) {
-      const zoneFree = seats.freeInZone(zone);
+      const zoneFree = freeIn(zone);
       byId(`zone-free-${zone.number}`).textContent = zoneFree === 0 ? "none free" : `${count(zoneFree)} free`;
       byId(`zone-option-${zone.number}`).disabled = zoneFree === 0;
     }
-    rows.refresh();
-    seatMap.draw();
+  }
+
+  /// Shows as much as the box office can afford. What was chosen stays chosen meanwhile.
+  function showMode() {
+    const { shows, note: words } = SHOWN[seatModes.current] ?? SHOWN.map;
+    byId("choosing").dataset.shows = shows;
+    byId("map-title").textContent = shows === "zones" ? "Free seats by zone" : "Choose on the map";
+    byId("best-hold").disabled = shows === "nothing";
+    note(byId("mode-note"), words);
+    if (shows === "seats") showCounts();
   }
 
   // --- zones and best available -----------------------------------------------------------------
@@ -89,6 +130,7 @@ export function createChoosing(event, map, availability, { onHold, onPassEnded }
     for (const other of byId("legend").querySelectorAll("button")) other.setAttribute("aria-pressed", "false");
     button.setAttribute("aria-pressed", String(isOn));
     seatMap.showZone(isOn ? zone : null);
+    if (byId("choosing").dataset.shows === "zones") bestZone.value = isOn ? zone.id : ""; // the map rests
   }
 
   const quantityWanted = () => Math.min(Math.max(Math.round(Number(quantity.value)) || 1, 1), event.seats_per_order_max);
@@ -220,11 +262,13 @@ export function createChoosing(event, map, availability, { onHold, onPassEnded }
     if (error.isPassEnded) return onPassEnded();
     if (error.code === "seat-taken") {
       const lost = error.problem.seats ?? [];
-      seats.markTaken(lost);
       choice.drop(lost);
+      rows.refresh(seats.markTaken(lost));
+      seatMap.seatsChanged(lost);
       showCounts();
       return tellLost(lost);
     }
+    if (error.code === "mode") return; // the note on the level says it
     watch.refresh();
     if (error.code === "too-many-seats") return note(noteElement, tooMany(error.problem));
     const words = {
@@ -234,7 +278,6 @@ export function createChoosing(event, map, availability, { onHold, onPassEnded }
     note(noteElement, words[error.code] ?? "The box office is very busy. Please try again in a moment.");
   }
 
-  showCounts(availability.free);
   return { start, stop };
 }
 

@@ -2,11 +2,12 @@
 // why there is nothing to do?
 
 import { ask, eventPath, Refusal } from "./api.js";
-import { askAvailability } from "./availability.js";
+import { askSeats } from "./availability.js";
 import { resumeHold, showCheckout } from "./checkout.js";
 import { createChoosing } from "./choosing.js";
 import { byId, el, showPanel } from "./dom.js";
 import { count, money, venueTime, visitorTime } from "./format.js";
+import { applyFrame, knowNothing } from "./frames.js";
 import { numbered } from "./seats.js";
 
 const SLOW_SECS = 4; // after this, a page that still loads says so
@@ -27,12 +28,10 @@ async function load() {
     const event = await ask(eventPath(eventId));
     showFacts(event);
     if (event.status !== "on_sale") return showComingSoon(event);
-    const [map, availability, hold] = await Promise.all([
-      ask(event.map_url),
-      askAvailability(event.id),
-      resumeHold(event.id),
-    ]);
-    choosing ??= createChoosing(event, map, availability, {
+    const [map, frame, hold] = await Promise.all([ask(event.map_url), askSeats(event.id), resumeHold(event.id)]);
+    const known = knowNothing(map.seats);
+    if (frame !== null) applyFrame(known, frame);
+    choosing ??= createChoosing(event, map, known, {
       onHold: (hold) => toCheckout(event, hold),
       onPassEnded: showPassEnded,
     });

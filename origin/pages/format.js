@@ -13,7 +13,8 @@ export function money(minor, currency) {
   return new Intl.NumberFormat(locale, { style: "currency", currency, ...whole }).format(amount);
 }
 
-export const count = (number) => new Intl.NumberFormat(locale).format(number);
+const counts = new Intl.NumberFormat(locale);
+export const count = (number) => counts.format(number);
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 

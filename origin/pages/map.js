@@ -10,6 +10,7 @@ const NEAREST_PX = 46;
 const STEP_PX = 80; // of an arrow key
 const DRAG_FROM_PX = 6; // a finger that moves less has tapped
 const MARGIN_PX = 14;
+const REPAINT_SEATS_MAX = 2000; // more at once are painted with everything else
 
 /// Draws `seats` on `canvas`. `on.seat(seat)` and `on.block(block)` tell what was chosen,
 /// `on.point({block, seat} | null)` what is pointed at.
@@ -25,6 +26,8 @@ export function createMap(canvas, seats, choice, on) {
   let zoneShown = null; // the only zone in full colour, or all
   let pointed = null;
   let frame = 0;
+  let repaint = 0;
+  let changed = []; // seats that are not painted yet
   let flight = 0;
 
   // --- view ---------------------------------------------------------------------------------
@@ -216,7 +219,22 @@ export function createMap(canvas, seats, choice, on) {
 
   function drawNow() {
     frame = 0;
+    changed = [];
     painter.paint({ view, size, pointed, zoneShown });
+  }
+
+  /// Seats that are other now. Only they are painted, once a frame, unless all is painted anyway.
+  function seatsChanged(seats) {
+    if (size.width === 0) return;
+    if (seats.length > REPAINT_SEATS_MAX) return draw();
+    changed.push(...seats);
+    if (repaint === 0) repaint = requestAnimationFrame(repaintNow);
+  }
+
+  function repaintNow() {
+    repaint = 0;
+    if (changed.length > 0 && frame === 0 && !painter.repaint(changed)) draw();
+    changed = [];
   }
 
   // --- surroundings ---------------------------------------------------------------------------
@@ -239,7 +257,7 @@ export function createMap(canvas, seats, choice, on) {
   choice.addEventListener("change", draw);
 
   return {
-    draw,
+    seatsChanged,
     showBlock,
     showWhole: () => flyTo(wholeView()),
     zoomIn: () => zoomBy(1.7),

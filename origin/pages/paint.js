@@ -8,36 +8,90 @@ import { count } from "./format.js";
 import { inkOn } from "./seats.js";
 
 const SEATS_FROM_PX = 4.5; // between neighbours; below this a seat would be a speck
+const ROUND_FROM_PX = 8; // smaller ones are squares, which are quicker to fill
 const NUMBERS_FROM_PX = 22;
 
 /// From this distance between neighbours on, a tap chooses a seat, and rows have their names;
 /// below it a tap comes nearer instead, because it could only choose the wrong seat.
 export const CHOOSE_FROM_PX = 15;
 
-/// Draws what it is given: `paint({view, size, pointed, zoneShown})`.
+/// Draws what it is given: `paint({view, size, pointed, zoneShown})`, and then `repaint(seats)` for
+/// seats of the same scene that have become free or taken.
 export function createPainter(canvas, seats, shapes, choice) {
   const context = canvas.getContext("2d");
   let theme = themeOf(canvas);
   let view, size, pointed, zoneShown; // of the scene being painted
+  let soldOutBlocks = new Set(); // as painted
 
   function paint(scene) {
     ({ view, size, pointed, zoneShown } = scene);
-    const ratio = canvas.width / Math.max(size.width, 1);
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    onScreen();
     context.fillStyle = theme.ground;
     context.fillRect(0, 0, size.width, size.height);
-    context.setTransform(ratio * view.scale, 0, 0, ratio * view.scale, ratio * view.x, ratio * view.y);
+    onMap();
     drawField();
-    const inView = shapes.filter(({ box }) =>
-      box.right * view.scale + view.x > 0 && box.left * view.scale + view.x < size.width &&
-      box.bottom * view.scale + view.y > 0 && box.top * view.scale + view.y < size.height);
+    soldOutBlocks = new Set(seats.blocks.filter((block) => block.free === 0));
+    const inView = shapes.filter(isInView);
     const showsSeats = pitchPx() >= SEATS_FROM_PX;
     for (const shape of inView) drawBlock(shape, showsSeats);
     if (showsSeats) for (const shape of inView) drawSeats(shape.block);
     drawChosen(showsSeats);
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    onScreen();
     for (const shape of inView) drawLabel(shape, showsSeats);
     if (showsSeats) for (const shape of inView) drawRowLabels(shape.block);
+  }
+
+  /// Paints these seats over, or their blocks where seats are too small to be seen. False if that
+  /// would leave traces, and everything must be painted.
+  function repaint(changed) {
+    if (!view || zoneShown !== null) return false;
+    const blocks = new Set(changed.map((seat) => seats.blocks[seats.blockOf[seat]]));
+    const isOther = (block) => (block.free === 0) !== soldOutBlocks.has(block);
+    if ([...blocks].some(isOther)) return false;
+    onMap();
+    if (pitchPx() < SEATS_FROM_PX) {
+      const inView = shapes.filter((shape) => blocks.has(shape.block) && isInView(shape));
+      for (const shape of inView) drawBlock(shape, false);
+      drawChosen(false);
+      onScreen();
+      for (const shape of inView) drawLabel(shape, false);
+      return true;
+    }
+    if (changed.some((seat) => choice.has(seat) || seat === pointed?.seat)) return false;
+    for (const block of blocks) drawSeatsOver(block, changed.filter((seat) => seats.blocks[seats.blockOf[seat]] === block));
+    return true;
+  }
+
+  function drawSeatsOver(block, changed) {
+    const half = seats.pitch * 0.41; // between what a seat takes up and where its neighbours begin
+    const inView = changed.filter(isSeatInView());
+    context.fillStyle = fillOf(block, true);
+    context.beginPath();
+    for (const seat of inView) {
+      if (pitchPx() < ROUND_FROM_PX) {
+        context.rect(seats.x[seat] - half, seats.y[seat] - half, 2 * half, 2 * half);
+        continue;
+      }
+      context.moveTo(seats.x[seat] + half, seats.y[seat]);
+      context.arc(seats.x[seat], seats.y[seat], half, 0, 2 * Math.PI);
+    }
+    context.fill();
+    fillSeats(block, inView);
+    if (pitchPx() >= NUMBERS_FROM_PX) for (const seat of inView) drawNumber(block, seat, seats.describe(seat).number);
+  }
+
+  const ratio = () => canvas.width / Math.max(size.width, 1);
+  const onScreen = () => context.setTransform(ratio(), 0, 0, ratio(), 0, 0);
+  const onMap = () => context.setTransform(ratio() * view.scale, 0, 0, ratio() * view.scale, ratio() * view.x, ratio() * view.y);
+
+  const isInView = ({ box }) =>
+    box.right * view.scale + view.x > 0 && box.left * view.scale + view.x < size.width &&
+    box.bottom * view.scale + view.y > 0 && box.top * view.scale + view.y < size.height;
+
+  function isSeatInView() {
+    const [left, top] = toMap(-10, -10);
+    const [right, bottom] = toMap(size.width + 10, size.height + 10);
+    return (seat) => seats.x[seat] >= left && seats.x[seat] <= right && seats.y[seat] >= top && seats.y[seat] <= bottom;
   }
 
   function drawField() {
@@ -94,53 +148,60 @@ export function createPainter(canvas, seats, shapes, choice) {
   }
 
   function drawSeats(block) {
-    const radius = seats.pitch * 0.38;
-    const speck = seats.pitch * 0.11;
-    const [left, top] = toMap(-10, -10);
-    const [right, bottom] = toMap(size.width + 10, size.height + 10);
-    const free = new Path2D();
-    const taken = new Path2D();
+    const inView = isSeatInView();
+    const shown = [];
     for (const row of block.rows) {
       for (let seat = row.first; seat < row.first + row.seats.length; seat += 1) {
-        const x = seats.x[seat];
-        const y = seats.y[seat];
-        if (x < left || x > right || y < top || y > bottom || choice.has(seat)) continue;
-        if (seats.isTaken(seat)) taken.rect(x - speck, y - speck, 2 * speck, 2 * speck);
-        else if (pitchPx() < 8) free.rect(x - radius, y - radius, 2 * radius, 2 * radius);
-        else {
-          free.moveTo(x + radius, y);
-          free.arc(x, y, radius, 0, 2 * Math.PI);
-        }
+        if (inView(seat) && !choice.has(seat)) shown.push(seat);
       }
     }
     context.globalAlpha = isFaded(block) ? 0.3 : 1;
-    context.fillStyle = theme.taken;
-    context.fill(taken);
-    context.fillStyle = block.zone.color;
-    context.fill(free);
+    fillSeats(block, shown);
     if (pointed?.block === block && pointed.seat !== null) {
       context.lineWidth = 2.5 / view.scale;
       context.strokeStyle = theme.ink;
       context.beginPath();
-      context.arc(seats.x[pointed.seat], seats.y[pointed.seat], radius + 2 / view.scale, 0, 2 * Math.PI);
+      context.arc(seats.x[pointed.seat], seats.y[pointed.seat], seats.pitch * 0.38 + 2 / view.scale, 0, 2 * Math.PI);
       context.stroke();
     }
     context.globalAlpha = 1;
-    if (pitchPx() >= NUMBERS_FROM_PX) drawNumbers(block, left, top, right, bottom);
+    if (pitchPx() < NUMBERS_FROM_PX) return;
+    for (const row of block.rows) {
+      row.seats.forEach((_, position) => {
+        const seat = row.first + position;
+        if (inView(seat) && !choice.has(seat)) drawNumber(block, seat, position + 1);
+      });
+    }
   }
 
-  function drawNumbers(block, left, top, right, bottom) {
+  function fillSeats(block, shown) {
+    const radius = seats.pitch * 0.38;
+    const speck = seats.pitch * 0.11;
+    const free = new Path2D();
+    const taken = new Path2D();
+    for (const seat of shown) {
+      const x = seats.x[seat];
+      const y = seats.y[seat];
+      if (seats.isTaken(seat)) taken.rect(x - speck, y - speck, 2 * speck, 2 * speck);
+      else if (pitchPx() < ROUND_FROM_PX) free.rect(x - radius, y - radius, 2 * radius, 2 * radius);
+      else {
+        free.moveTo(x + radius, y);
+        free.arc(x, y, radius, 0, 2 * Math.PI);
+      }
+    }
+    context.fillStyle = theme.taken;
+    context.fill(taken);
+    context.fillStyle = block.zone.color;
+    context.fill(free);
+  }
+
+  function drawNumber(block, seat, number) {
+    if (seats.isTaken(seat)) return;
     context.font = `600 ${seats.pitch * 0.36}px ${theme.font}`;
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.fillStyle = block.zone.ink;
-    for (const row of block.rows) {
-      row.seats.forEach(([x, y], position) => {
-        const seat = row.first + position;
-        if (x < left || x > right || y < top || y > bottom || choice.has(seat) || seats.isTaken(seat)) return;
-        context.fillText(position + 1, x, y + seats.pitch * 0.02);
-      });
-    }
+    context.fillText(number, seats.x[seat], seats.y[seat] + seats.pitch * 0.02);
   }
 
   /// Chosen seats are seen from everywhere: a ring and a tick near, a pin far away.
@@ -201,6 +262,7 @@ export function createPainter(canvas, seats, shapes, choice) {
 
   return {
     paint,
+    repaint,
     readTheme: () => (theme = themeOf(canvas)),
     isInside(path, mapX, mapY) {
       context.setTransform(1, 0, 0, 1, 0, 0);

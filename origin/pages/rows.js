@@ -39,7 +39,7 @@ export function createRows(seats, choice, currency, { onSeat, onBlock }) {
     blockSelect.value = String(block.index);
     rowSelect.replaceChildren(...block.rows.map((_, at) => el("option", { value: at })));
     byId("rows").hidden = false;
-    refresh();
+    refresh(new Set([block]));
     showRow(block.rows.find((row) => seats.freeInRow(row) > 0) ?? block.rows[0]);
   }
 
@@ -86,12 +86,12 @@ export function createRows(seats, choice, currency, { onSeat, onBlock }) {
     buttons.children[Math.min(Math.max(toPosition, 0), buttons.children.length - 1)].focus();
   });
 
-  /// Brings counts and buttons up to date, leaving the focus where it is.
-  function refresh() {
-    for (const [block, option] of blockOptions) {
-      option.textContent = `Block ${block.label}: ${block.free === 0 ? "none free" : `${block.free} free`}`;
+  /// Brings counts and buttons of these blocks up to date, leaving the focus where it is.
+  function refresh(changed) {
+    for (const other of changed) {
+      blockOptions.get(other).textContent = `Block ${other.label}: ${other.free === 0 ? "none free" : `${other.free} free`}`;
     }
-    if (!block) return;
+    if (!block || !changed.has(block)) return;
     block.rows.forEach((row, at) => {
       const free = seats.freeInRow(row);
       rowSelect.options[at].textContent = `Row ${row.label}: ${free === 0 ? "none free" : `${free} free`}`;
@@ -113,6 +113,6 @@ export function createRows(seats, choice, currency, { onSeat, onBlock }) {
   }
 
   choice.addEventListener("change", refreshButtons);
-  refresh();
+  refresh(new Set(blockOptions.keys()));
   return { refresh, showBlock };
 }

@@ -1,18 +1,20 @@
 // Which seats are there, and which are free?
 //
-// A seat is its index in the map. Availability is a bit plane in base64, as in the contract in
-// ARCHITECTURE.md: seat 0 is bit 0 of byte 0, and a set bit means taken.
+// A seat is its index in the map. What is known of them is a bit plane that frames.js keeps: seat 0
+// is bit 0 of byte 0, and a set bit means taken.
+
+import { knowNothing, setSeat } from "./frames.js";
 
 /// The map's geometry and the latest availability, with nothing about how they are shown.
 export class Seats {
-  constructor(map, zones) {
+  constructor(map, zones, known = knowNothing(map.seats)) {
     this.map = map;
+    this.known = known;
     this.zones = numbered(zones);
     this.count = map.seats;
     this.x = new Float32Array(this.count);
     this.y = new Float32Array(this.count);
     this.blockOf = new Uint16Array(this.count);
-    this.taken = new Uint8Array(Math.ceil(this.count / 8));
 
     const zoneById = new Map(this.zones.map((zone) => [zone.id, zone]));
     this.blocks = map.blocks.map((block, index) => {
@@ -35,23 +37,24 @@ export class Seats {
     this.countFree();
   }
 
-  /// Takes over an availability; true if a seat changed.
-  update(availability) {
-    const bytes = Uint8Array.from(atob(availability.taken), (character) => character.charCodeAt(0));
-    if (bytes.every((byte, at) => byte === this.taken[at])) return false;
-    this.taken = bytes;
-    this.countFree();
-    return true;
+  /// Counts anew after these seats have become free or taken. Returns their blocks.
+  follow(changed) {
+    const blocks = new Set();
+    for (const seat of changed) {
+      const block = this.blocks[this.blockOf[seat]];
+      block.free += this.isTaken(seat) ? -1 : 1;
+      blocks.add(block);
+    }
+    return blocks;
   }
 
-  /// Seats that a refusal named: we know better than the last availability.
+  /// Seats that a refusal named: we know better than the last frame. Returns their blocks.
   markTaken(seats) {
-    for (const seat of seats) this.taken[seat >> 3] |= 1 << (seat & 7);
-    this.countFree();
+    return this.follow(seats.filter((seat) => setSeat(this.known.plane, seat, true)));
   }
 
   isTaken(seat) {
-    return ((this.taken[seat >> 3] >> (seat & 7)) & 1) === 1;
+    return ((this.known.plane[seat >> 3] >> (seat & 7)) & 1) === 1;
   }
 
   freeInRow(row) {

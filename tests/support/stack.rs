@@ -56,6 +56,8 @@ impl TestStack {
             db_cpu: 1.0,
             inside_max: None,
         };
+        // A busy machine is not what the seat map should follow here.
+        config.origin.pinned_mode = Some(origin::live::Mode::Map);
         // One machine stands for a crowd.
         config.edge.limits.open_per_minute = 1_000_000.try_into().unwrap();
         change(&mut config);
@@ -177,6 +179,16 @@ impl TestStack {
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Sets the level of the seat map, or gives it back to the load.
+    pub async fn pin_seat_mode(&self, mode: Option<&str>) {
+        let url = format!("http://{}/internal/v1/mode", self.internal);
+        let token = self.config.origin.internal_token.expose();
+        let request =
+            reqwest::Client::new().put(url).header("authorization", format!("Bearer {token}"));
+        let answer = request.json(&serde_json::json!({ "mode": mode })).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
     }
 
     /// Everything that the sandbox was asked to charge.

@@ -107,14 +107,16 @@ pub struct Signals {
     pub connections_share: f64,
 }
 
-/// From which value on a signal asks for the levels 1 to 4.
+/// From which value on a signal asks for the levels 1 to 4. Each asks for no more than what relieves
+/// it: streams cost processor time and connections, and are gone at level 2. Only a queue that goes
+/// on growing then asks for more.
 type Thresholds = [f64; 4];
 
+const NEVER: f64 = f64::INFINITY;
 const QUEUE_MS: Thresholds = [50.0, 150.0, 400.0, 1000.0];
-/// The lag is over once there are no streams, so it asks for no more than that.
-const FANOUT_MS: Thresholds = [400.0, 1500.0, f64::INFINITY, f64::INFINITY];
-const CPU_SHARE: Thresholds = [0.85, 0.92, 0.97, 0.99];
-const CONNECTIONS_SHARE: Thresholds = [0.75, 0.85, 0.95, f64::INFINITY];
+const FANOUT_MS: Thresholds = [400.0, 1500.0, NEVER, NEVER];
+const CPU_SHARE: Thresholds = [0.85, 0.95, NEVER, NEVER];
+const CONNECTIONS_SHARE: Thresholds = [0.75, 0.90, NEVER, NEVER];
 
 /// For the way down, thresholds are this much lower.
 const CALM_SHARE: f64 = 0.7;
@@ -216,9 +218,10 @@ mod tests {
         asks(   9e9,     9e9, 1.00, 1.00, Mode::BestOnly); // pausing is for people
         asks(   0.0,   400.0, 0.00, 0.00, Mode::SlowMap);
         asks(   0.0,     9e9, 0.00, 0.00, Mode::Polled);
-        asks(   0.0,     0.0, 0.93, 0.00, Mode::Polled);
-        asks(   0.0,     0.0, 0.99, 0.00, Mode::BestOnly);
-        asks(   0.0,     0.0, 0.00, 0.96, Mode::List);
+        asks(   0.0,     0.0, 0.86, 0.00, Mode::SlowMap);
+        asks(   0.0,     0.0, 1.00, 0.00, Mode::Polled);
+        asks(   0.0,     0.0, 0.00, 0.80, Mode::SlowMap);
+        asks(   0.0,     0.0, 0.00, 1.00, Mode::Polled);
         asks(f64::NAN,   0.0, 0.00, 0.00, Mode::Map);
     }
 
