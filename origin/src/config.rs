@@ -154,14 +154,30 @@ impl Default for CatalogueFile {
 #[serde(deny_unknown_fields, default)]
 struct SaleFile {
     hold_secs: u64,
+    /// Half of `hold_secs`, unless set.
+    extension_secs: Option<u64>,
+    /// Twice `hold_secs`, unless set.
+    hold_secs_max: Option<u64>,
     seats_per_order_max: u32,
     seats_per_visitor_max: u32,
+    offer_secs: u64,
+    waitlist_max: u32,
     partitions: u32,
 }
 
 impl Default for SaleFile {
     fn default() -> Self {
-        Self { hold_secs: 600, seats_per_order_max: 8, seats_per_visitor_max: 8, partitions: 1 }
+        let rules = Rules::default();
+        Self {
+            hold_secs: rules.hold.as_secs(),
+            extension_secs: None,
+            hold_secs_max: None,
+            seats_per_order_max: rules.seats_per_order_max,
+            seats_per_visitor_max: rules.seats_per_visitor_max,
+            offer_secs: rules.offer.as_secs(),
+            waitlist_max: rules.waitlist_max,
+            partitions: 1,
+        }
     }
 }
 
@@ -301,6 +317,21 @@ impl TryFrom<OriginFile> for OriginConfig {
         if !(1..=86_400).contains(&sale.hold_secs) {
             return refuse("sale.hold_secs", sale.hold_secs, "1 to 86400 seconds");
         }
+        let extension_secs = sale.extension_secs.unwrap_or(sale.hold_secs / 2);
+        if extension_secs > 86_400 {
+            return refuse("sale.extension_secs", extension_secs, "at most 86400 seconds");
+        }
+        let hold_secs_max = sale.hold_secs_max.unwrap_or(2 * sale.hold_secs);
+        if !(sale.hold_secs..=2 * 86_400).contains(&hold_secs_max) {
+            let expected = "at least sale.hold_secs and at most 172800 seconds";
+            return refuse("sale.hold_secs_max", hold_secs_max, expected);
+        }
+        if !(1..=86_400).contains(&sale.offer_secs) {
+            return refuse("sale.offer_secs", sale.offer_secs, "1 to 86400 seconds");
+        }
+        if sale.waitlist_max > 100_000 {
+            return refuse("sale.waitlist_max", sale.waitlist_max, "at most 100000 entries");
+        }
         if !(1..=SEATS_PER_ORDER_LIMIT).contains(&sale.seats_per_order_max) {
             return refuse("sale.seats_per_order_max", sale.seats_per_order_max, "1 to 100 seats");
         }
@@ -383,6 +414,11 @@ impl TryFrom<OriginFile> for OriginConfig {
                 hold: Duration::from_secs(sale.hold_secs),
                 seats_per_order_max: sale.seats_per_order_max,
                 seats_per_visitor_max: sale.seats_per_visitor_max,
+                extension: Duration::from_secs(extension_secs),
+                hold_max: Duration::from_secs(hold_secs_max),
+                offer: Duration::from_secs(sale.offer_secs),
+                waitlist_max: sale.waitlist_max,
+                best_only_until: None,
             },
             partitions: sale.partitions,
             in_flight_max: limits.in_flight_max,

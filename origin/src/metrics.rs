@@ -303,8 +303,15 @@ impl Metrics {
 
     /// Tells the stock.
     pub fn stock(&self, counts: Counts) {
-        let Counts { free, held, paying, sold } = counts;
-        for (state, seats) in [("free", free), ("held", held), ("paying", paying), ("sold", sold)] {
+        let Counts { free, held, paying, sold, blocked } = counts;
+        let states = [
+            ("free", free),
+            ("held", held),
+            ("paying", paying),
+            ("sold", sold),
+            ("blocked", blocked),
+        ];
+        for (state, seats) in states {
             let seats = i64::try_from(seats).unwrap_or(i64::MAX);
             self.seats.with_label_values(&[state]).set(seats);
         }

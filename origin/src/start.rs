@@ -375,6 +375,7 @@ impl House {
             partitions: *partitions,
             others,
             in_flight: Semaphore::new(config.in_flight_max),
+            passless: Semaphore::new(http::PASSLESS_MAX),
             internal_token: config.internal_token.clone(),
         };
         Ok(Self { app: Arc::new(app), crew })

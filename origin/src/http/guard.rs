@@ -105,7 +105,11 @@ fn label(path: Option<&MatchedPath>) -> &'static str {
         "/api/v1/events/{event}/stream" => "stream",
         "/api/v1/events/{event}/ws" => "ws",
         "/api/v1/events/{event}/holds" => "holds",
-        "/api/v1/events/{event}/holds/{hold}" => "hold",
+        "/api/v1/events/{event}/holds/{hold}" | "/api/v1/events/{event}/holds/{hold}/extend" => {
+            "hold"
+        }
+        "/api/v1/events/{event}/waitlist" => "waitlist",
+        "/api/v1/offers/{event}/{entry}" | "/api/v1/offers/{event}/{entry}/accept" => "offer",
         "/api/v1/events/{event}/orders" => "orders",
         "/api/v1/orders/{order}" => "order",
         "/api/v1/orders/{order}/tickets/{ticket}/{document}" => "ticket",

@@ -1,4 +1,5 @@
-//! What a visitor may do with seats before paying: hold them, look, give them back.
+//! What a visitor may do with seats before paying: hold them, look, change one's mind, get more
+//! time, give them back.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use keys::Id128;
+use keys::{EventId, Id128};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,19 +21,25 @@ use super::shopper::Shopper;
 use super::{App, Shop, views};
 use crate::live::Mode;
 use crate::partition::Answer;
-use crate::sale::{Command, Reply, Seat, Want};
+use crate::sale::{AreaPick, Command, Extension, Party, PartySeats, Pick, Reply, Seat, Want};
+
+/// Most zones in one wish: a house has a handful.
+const ZONES_MAX: usize = 64;
 
 /// Routes of holds.
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/api/v1/events/{event}/holds", post(make_hold))
-        .route("/api/v1/events/{event}/holds/{hold}", get(view_hold).delete(release))
+        .route("/api/v1/events/{event}/holds/{hold}", get(view_hold).patch(amend).delete(release))
+        .route("/api/v1/events/{event}/holds/{hold}/extend", post(extend))
 }
 
+/// Seats and places that are wanted, or a wish that leaves the choice to us.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HoldBody {
     seats: Option<Vec<Seat>>,
+    areas: Option<Vec<AreaPick>>,
     best: Option<BestBody>,
 }
 
@@ -40,7 +47,82 @@ struct HoldBody {
 #[serde(deny_unknown_fields)]
 struct BestBody {
     zone: Option<String>,
-    quantity: u32,
+    #[serde(default)]
+    zones: Vec<String>,
+    price_max: Option<u64>,
+    quantity: Option<u32>,
+    accessible: Option<u32>,
+    companions: Option<u32>,
+    #[serde(default = "is_together")]
+    together: bool,
+}
+
+const fn is_together() -> bool {
+    true
+}
+
+impl HoldBody {
+    fn want(self) -> Result<Want, Refused> {
+        match self {
+            Self { best: Some(best), seats: None, areas: None } => Ok(Want::Best(best.party()?)),
+            Self { best: None, seats, areas } if seats.is_some() || areas.is_some() => {
+                let (seats, areas) = (seats.unwrap_or_default(), areas.unwrap_or_default());
+                Ok(Want::Pick(Pick { seats, areas }))
+            }
+            _ => Err(Refused::invalid("expected either seats and areas, or best")),
+        }
+    }
+}
+
+impl BestBody {
+    fn party(self) -> Result<Party, Refused> {
+        let Self { zone, mut zones, price_max, quantity, accessible, companions, together } = self;
+        zones.extend(zone);
+        if zones.len() > ZONES_MAX {
+            return Err(Refused::invalid(format!("expected at most {ZONES_MAX} zones")));
+        }
+        let seats = match (quantity, accessible, companions.unwrap_or(0)) {
+            (Some(quantity), None, 0) => PartySeats::Any { quantity },
+            (None, Some(spaces), companions) if companions <= spaces => {
+                PartySeats::Accessible { spaces, companions }
+            }
+            _ => {
+                let expected = "expected quantity, or accessible with no more companions than that";
+                return Err(Refused::invalid(expected));
+            }
+        };
+        Ok(Party { zones, price_max, seats, may_split: !together })
+    }
+}
+
+/// Seats that come to a hold and go from it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AmendBody {
+    #[serde(default)]
+    add: PickBody,
+    #[serde(default)]
+    drop: PickBody,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PickBody {
+    seats: Vec<Seat>,
+    areas: Vec<AreaPick>,
+}
+
+impl PickBody {
+    fn pick(self) -> Pick {
+        let Self { seats, areas } = self;
+        Pick { seats, areas }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExtendBody {
+    reason: Extension,
 }
 
 async fn make_hold(
@@ -49,21 +131,9 @@ async fn make_hold(
     CommandId(hold): CommandId,
     Json(body): Json<HoldBody>,
 ) -> Result<Response, Refused> {
-    let want = match (body.seats, body.best) {
-        (Some(seats), None) => Want::Seats(seats),
-        (None, Some(BestBody { zone, quantity })) => Want::Best { zone, quantity },
-        (Some(_), Some(_)) | (None, None) => {
-            return Err(Refused::invalid("expected either seats or best"));
-        }
-    };
-    let mode = app.hub.mode(shopper.event());
-    let is_offered = match want {
-        Want::Seats(_) => mode.takes_named_seats(),
-        Want::Best { .. } => mode != Mode::Paused,
-    };
-    if !is_offered {
-        return Err(refused_by(mode, shopper.event()));
-    }
+    let want = body.want()?;
+    let names_seats = matches!(&want, Want::Pick(pick) if !pick.seats.is_empty());
+    check_mode(&app, shopper.event(), names_seats)?;
     let command = Command::Hold { hold, sub: shopper.pass.sub, want };
     let answer = app.sales.ask(shopper.event(), command).await?;
     let body = hold_body(shopper.shop(), answer)?;
@@ -84,6 +154,35 @@ async fn view_hold(
     Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
 }
 
+async fn amend(
+    State(app): State<Arc<App>>,
+    Path((_, hold)): Path<(String, String)>,
+    shopper: Shopper,
+    Json(AmendBody { add, drop }): Json<AmendBody>,
+) -> Result<Response, Refused> {
+    let (hold, sub) = (hold_id(&hold)?, shopper.pass.sub);
+    let (add, drop) = (add.pick(), drop.pick());
+    if !add.is_empty() {
+        check_mode(&app, shopper.event(), !add.seats.is_empty())?;
+    }
+    let command = Command::Amend { hold, sub, add, drop };
+    let answer = app.sales.ask(shopper.event(), command).await?;
+    let body = hold_body(shopper.shop(), answer)?;
+    Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
+}
+
+async fn extend(
+    State(app): State<Arc<App>>,
+    Path((_, hold)): Path<(String, String)>,
+    shopper: Shopper,
+    Json(ExtendBody { reason }): Json<ExtendBody>,
+) -> Result<Response, Refused> {
+    let command = Command::Extend { hold: hold_id(&hold)?, sub: shopper.pass.sub, by: reason };
+    let answer = app.sales.ask(shopper.event(), command).await?;
+    let body = hold_body(shopper.shop(), answer)?;
+    Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
+}
+
 async fn release(
     State(app): State<Arc<App>>,
     Path((_, hold)): Path<(String, String)>,
@@ -98,6 +197,16 @@ async fn release(
         Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),
         _ => Err(Refused::internal()),
     }
+}
+
+/// Whether the level of the sale offers that.
+fn check_mode(app: &App, event: &EventId, names_seats: bool) -> Result<(), Refused> {
+    let mode = app.hub.mode(event);
+    let is_offered = match names_seats {
+        true => mode.takes_named_seats(),
+        false => mode != Mode::Paused,
+    };
+    if is_offered { Ok(()) } else { Err(refused_by(mode, event)) }
 }
 
 fn hold_body(shop: &Shop, Answer { seq, reply }: Answer) -> Result<Value, Refused> {

@@ -79,7 +79,7 @@ fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {
     let shops = app.shops.all();
     let here = shops.values().filter(|shop| app.is_ours(&shop.event.id));
     let stock = here.map(|shop| {
-        let Counts { free, held, paying, sold } = shop.shelf.counts();
+        let Counts { free, held, paying, sold, blocked } = shop.shelf.counts();
         let (holds, minutes) = shop.shelf.expected_returns(at);
         Stock {
             event: shop.event.id.clone(),
@@ -88,7 +88,7 @@ fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {
             held,
             paying,
             sold,
-            blocked: 0,
+            blocked,
             holds,
             expected_returns: whole_seats(&minutes),
         }
@@ -214,6 +214,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refused> {
         counts.held += more.held;
         counts.paying += more.paying;
         counts.sold += more.sold;
+        counts.blocked += more.blocked;
     }
     app.metrics.stock(counts);
     let text = app.metrics.text().map_err(|error| {

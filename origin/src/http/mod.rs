@@ -13,6 +13,7 @@ mod problem;
 mod public;
 mod shopper;
 mod views;
+mod waitlist;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub use listener::Doors;
 pub use pages::Pages;
 pub use pass_on::PassOn;
 pub use views::Documents;
+pub use waitlist::PASSLESS_MAX;
 
 /// Longest request body, in bytes: an order is a few hundred.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
@@ -96,6 +98,8 @@ pub struct App {
     pub others: Option<PassOn>,
     /// Room for requests.
     pub in_flight: Semaphore,
+    /// Room for commands of people without a pass.
+    pub passless: Semaphore,
     /// Bearer token of the internal listener.
     pub internal_token: Secret,
 }
@@ -138,6 +142,7 @@ pub fn public(app: Arc<App>) -> Router {
     public::routes()
         .merge(holds::routes())
         .merge(live::routes())
+        .merge(waitlist::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
         .with_state(app)

@@ -150,7 +150,9 @@ fn target(path: &str) -> Target {
     if path.starts_with("/api/v1/orders/") {
         return Target::Order;
     }
-    let event = path.strip_prefix("/api/v1/events/").and_then(|rest| rest.split_once('/'));
+    let mut prefixes = ["/api/v1/events/", "/api/v1/offers/"].into_iter();
+    let rest = prefixes.find_map(|prefix| path.strip_prefix(prefix));
+    let event = rest.and_then(|rest| rest.split_once('/'));
     let event =
         event.filter(|(_, rest)| !rest.is_empty()).and_then(|(event, _)| event.parse().ok());
     event.map_or(Target::Here, Target::Event)
@@ -385,6 +387,7 @@ mod tests {
         check("/api/v1/events/No%20Slug/holds",           Target::Here);
         check("/api/v1/events/wc2026-final/availability", event("wc2026-final"));
         check("/api/v1/events/wc2026-final/holds/1",      event("wc2026-final"));
+        check("/api/v1/offers/wc2026-final/0123/accept",  event("wc2026-final"));
         check("/api/v1/orders/0123",                      Target::Order);
     }
 

@@ -91,6 +91,23 @@ impl Refused {
             }
             Refusal::NoSeats => (StatusCode::UNPROCESSABLE_ENTITY, "No seats"),
             Refusal::UnknownZone => (StatusCode::UNPROCESSABLE_ENTITY, "No such zone"),
+            Refusal::UnknownArea => (StatusCode::UNPROCESSABLE_ENTITY, "No such area"),
+            Refusal::AreaFull { .. } => (StatusCode::CONFLICT, "Not enough places in the area"),
+            Refusal::SeatNotHeld { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "A seat is not in the hold")
+            }
+            Refusal::BestAvailableOnly { .. } => {
+                (StatusCode::CONFLICT, "Seats cannot be chosen yet")
+            }
+            Refusal::NoExtensionLeft => (StatusCode::CONFLICT, "No more time for this hold"),
+            Refusal::OfferOpen => (StatusCode::CONFLICT, "Accept the offer first"),
+            Refusal::NotBlocked { .. } => (StatusCode::CONFLICT, "A seat is not blocked"),
+            Refusal::TooManyChannels { .. } => (StatusCode::CONFLICT, "Too many channels"),
+            Refusal::UnknownEntry => (StatusCode::NOT_FOUND, "No such entry"),
+            Refusal::NoOffer => (StatusCode::CONFLICT, "There is no offer yet"),
+            Refusal::WaitlistFull { .. } => (StatusCode::CONFLICT, "The waitlist is full"),
+            Refusal::AlreadyWaiting { .. } => (StatusCode::CONFLICT, "Waiting already"),
+            Refusal::SeatsAvailable => (StatusCode::CONFLICT, "There is no need to wait"),
             Refusal::UnknownHold => (StatusCode::NOT_FOUND, "No such hold"),
             Refusal::ForeignHold => (StatusCode::FORBIDDEN, "Somebody else's hold"),
             Refusal::HoldExpired => (StatusCode::GONE, "The hold has expired"),
@@ -111,7 +128,14 @@ impl Refused {
         let refused = Self::new(status, refusal.code(), title).detail(refusal.to_string());
         let refused = refused.with("seq", seq);
         match refusal {
-            Refusal::SeatTaken { seats } => refused.with("seats", seats.clone()),
+            Refusal::SeatTaken { seats }
+            | Refusal::SeatNotHeld { seats }
+            | Refusal::NotBlocked { seats } => refused.with("seats", seats.clone()),
+            Refusal::AreaFull { area, left, .. } => {
+                refused.with("area", area.clone()).with("left", *left)
+            }
+            Refusal::BestAvailableOnly { until } => refused.with("until", until.as_millis()),
+            Refusal::AlreadyWaiting { entry } => refused.with("entry", entry.to_string()),
             Refusal::TooManySeats { max, .. } => refused.with("max", *max),
             Refusal::VisitorLimit { have, max, holds, .. } => {
                 let holds: Vec<String> = holds.iter().map(ToString::to_string).collect();

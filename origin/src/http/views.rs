@@ -95,7 +95,11 @@ pub fn hold(shop: &Shop, hold: &HoldView, seq: u64) -> Value {
         "total": total,
         "currency": CURRENCY,
         "expires_at": hold.until,
+        "expires_at_max": hold.until_max,
+        "extensions": hold.extensions,
         "is_paying": hold.is_paying,
+        "is_offer": hold.is_offer,
+        "score": hold.score,
         "seq": seq,
     })
 }

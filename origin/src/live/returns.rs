@@ -65,7 +65,23 @@ impl Returns {
                     self.ended(open.seats, false);
                 }
             }
-            Change::Opened { .. } | Change::PaymentUnknown { .. } => {}
+            Change::Amended { hold, added, dropped, .. } => {
+                if let Some(open) = self.open.get_mut(hold) {
+                    let count = |seats: &[_]| u32::try_from(seats.len()).unwrap_or(u32::MAX);
+                    open.seats = (open.seats + count(added)).saturating_sub(count(dropped));
+                }
+            }
+            Change::Extended { hold, until, .. } | Change::Accepted { hold, until } => {
+                if let Some(open) = self.open.get_mut(hold) {
+                    open.until = *until;
+                }
+            }
+            Change::Opened { .. }
+            | Change::Blocked { .. }
+            | Change::Unblocked { .. }
+            | Change::Joined { .. }
+            | Change::Left { .. }
+            | Change::PaymentUnknown { .. } => {}
         }
     }
 

@@ -9,7 +9,7 @@ use super::claim::Claim;
 use super::*;
 use crate::log::{AppendError, Fault, LogError, MemoryLog, SqliteLog};
 use crate::record::{self, Entry, Record, RecordError};
-use crate::sale::{BeginPayment, Change, Outcome, PlanRow, Refusal, State, Want, Zone};
+use crate::sale::{BeginPayment, Change, Outcome, Pick, PlanRow, Refusal, State, Want, Zone};
 
 /// A partition with one event of 40 seats in a row, a clock that stands still until it is moved,
 /// and a log that outlives it.
@@ -45,10 +45,9 @@ fn the_final() -> EventId {
 
 fn setup(log: Log, clocks: &Clocks, shelf: &Arc<Shelf>) -> PartitionSetup {
     let zones = vec![Zone { id: "cat1".into(), price: 100 }];
-    let rows = vec![PlanRow { first: 0, len: 40, zone: 0 }];
+    let rows = vec![PlanRow { first: 0, len: 40, zone: 0, block: 0 }];
     let plan = Plan::new(rows, zones, (0..40).collect(), "a row".into()).unwrap();
-    let rules =
-        Rules { hold: Duration::from_secs(600), seats_per_order_max: 8, seats_per_visitor_max: 8 };
+    let rules = Rules::default();
     let clocks = clocks.clone();
     PartitionSetup {
         partition: 0,
@@ -128,7 +127,7 @@ impl House {
 }
 
 fn hold(seats: &[u32]) -> Command {
-    let want = Want::Seats(seats.to_vec());
+    let want = Want::Pick(Pick::seats(seats.to_vec()));
     Command::Hold { hold: Id128::random(), sub: Id128::random(), want }
 }
 
@@ -254,7 +253,7 @@ async fn a_restart_finds_every_hold_order_and_key_again() {
     let folder = Folder::new();
     let house = House::open(folder.log());
     let (sub, held, order) = (Id128::random(), Id128::random(), Id128::random());
-    let want = Want::Seats(vec![1, 2]);
+    let want = Want::Pick(Pick::seats(vec![1, 2]));
     house.ask(Command::Hold { hold: held, sub, want }).await.unwrap();
     let begin = BeginPayment {
         hold: held,
@@ -482,7 +481,7 @@ async fn an_event_is_sold_from_the_moment_it_is_opened_and_after_every_restart_w
         let mut of_final = setup(handle(), &Clocks::default(), &shelf).events.remove(0);
         of_final.event = gala.clone();
         let zones = vec![Zone { id: "cat1".into(), price: 100 }];
-        let rows = vec![PlanRow { first: 0, len: 40, zone: 0 }];
+        let rows = vec![PlanRow { first: 0, len: 40, zone: 0, block: 0 }];
         let plan = Plan::new(rows, zones, (0..40).collect(), name.into()).unwrap();
         EventSetup { plan: Arc::new(plan), ..of_final }
     };

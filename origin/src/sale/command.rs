@@ -4,22 +4,109 @@ use keys::{Id128, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Seat;
+use super::blocks::Block;
 use super::holds::HoldView;
 use super::payment::OrderView;
 use super::refusal::Refusal;
+use super::seats::Run;
+use super::waitlist::EntryView;
 
 /// Which seats a visitor wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Want {
     /// These, all or none.
-    Seats(Vec<Seat>),
-    /// The best that are together.
-    Best {
-        /// In this zone, or anywhere.
-        zone: Option<String>,
+    Pick(Pick),
+    /// The best that there are.
+    Best(Party),
+}
+
+/// Chosen seats, and places in areas that are sold by count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pick {
+    /// Seats of rows.
+    pub seats: Vec<Seat>,
+    /// So many places in an area; of an area that is named twice, the sum.
+    pub areas: Vec<AreaPick>,
+}
+
+impl Pick {
+    /// These seats.
+    #[must_use]
+    pub fn seats(seats: Vec<Seat>) -> Self {
+        Self { seats, areas: Vec::new() }
+    }
+
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty() && self.areas.iter().all(|area| area.quantity == 0)
+    }
+}
+
+/// Places in an area.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AreaPick {
+    /// Id of the area.
+    pub area: String,
+    /// How many.
+    pub quantity: u32,
+}
+
+/// People who leave the choice to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Party {
+    /// In one of these zones; anywhere, if there are none.
+    pub zones: Vec<String>,
+    /// Seats that cost no more than this, in minor units.
+    pub price_max: Option<u64>,
+    /// How many of what.
+    pub seats: PartySeats,
+    /// Whether they may be split if there is no room for them together.
+    pub may_split: bool,
+}
+
+/// What a party sits on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartySeats {
+    /// Any seats.
+    Any {
         /// How many.
         quantity: u32,
     },
+    /// Spaces for wheelchairs.
+    Accessible {
+        /// How many spaces.
+        spaces: u32,
+        /// How many of them with a companion's seat beside it.
+        companions: u32,
+    },
+}
+
+impl PartySeats {
+    /// How many seats that is.
+    #[must_use]
+    pub const fn quantity(self) -> u32 {
+        match self {
+            Self::Any { quantity } => quantity,
+            Self::Accessible { spaces, companions } => spaces.saturating_add(companions),
+        }
+    }
+}
+
+/// Why a hold gets more time; each once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extension {
+    /// The buyer is filling in the order.
+    Checkout,
+    /// The buyer needs more time than others.
+    MoreTime,
+}
+
+impl Extension {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Checkout, Self::MoreTime];
 }
 
 /// A request to start paying for a hold.
@@ -73,6 +160,79 @@ pub enum Command {
         /// Who asks.
         sub: Id128,
     },
+    /// Add seats to a hold and drop others, all or none. Its time goes on as it was.
+    Amend {
+        /// Which.
+        hold: Id128,
+        /// Who asks.
+        sub: Id128,
+        /// What comes to it.
+        add: Pick,
+        /// What goes; of an area, so many of the places held.
+        drop: Pick,
+    },
+    /// Give a hold more time.
+    Extend {
+        /// Which.
+        hold: Id128,
+        /// Who asks.
+        sub: Id128,
+        /// Why.
+        by: Extension,
+    },
+    /// Hold seats for somebody at the box office, whom no limit of visitors is for.
+    HoldAtBoxOffice {
+        /// Id of the new hold.
+        hold: Id128,
+        /// For whom; not the id of anybody's pass, so that it counts against nobody.
+        sub: Id128,
+        /// Which seats.
+        want: Want,
+        /// Chosen seats may come from this channel's, too.
+        channel: Option<String>,
+    },
+    /// Keep seats out of sale.
+    Block {
+        /// Which.
+        pick: Pick,
+        /// What for, for example `sponsor`.
+        channel: String,
+    },
+    /// Put seats on sale that a channel kept.
+    Unblock {
+        /// Which.
+        pick: Pick,
+        /// Whose they are.
+        channel: String,
+    },
+    /// Look at what is kept out of sale.
+    ListBlocks,
+    /// Wait for seats that come free.
+    Join {
+        /// Id of the new entry: whoever knows it may do with it what its owner may.
+        entry: Id128,
+        /// Who waits.
+        sub: Id128,
+        /// In this zone, or in any one.
+        zone: Option<String>,
+        /// For how many.
+        quantity: u32,
+    },
+    /// Look at an entry, or what it became.
+    ViewEntry {
+        /// Which.
+        entry: Id128,
+    },
+    /// Take an offer: it becomes a hold like any other.
+    AcceptOffer {
+        /// Of which entry.
+        entry: Id128,
+    },
+    /// Wait no more, or decline the offer.
+    Leave {
+        /// Which entry.
+        entry: Id128,
+    },
     /// Give a hold back.
     Release {
         /// Which.
@@ -110,6 +270,16 @@ impl Command {
         match self {
             Self::Hold { .. } => "hold",
             Self::ViewHold { .. } => "view_hold",
+            Self::Amend { .. } => "amend",
+            Self::Extend { .. } => "extend",
+            Self::HoldAtBoxOffice { .. } => "hold_at_box_office",
+            Self::Block { .. } => "block",
+            Self::Unblock { .. } => "unblock",
+            Self::ListBlocks => "list_blocks",
+            Self::Join { .. } => "join",
+            Self::ViewEntry { .. } => "view_entry",
+            Self::AcceptOffer { .. } => "accept_offer",
+            Self::Leave { .. } => "leave",
             Self::Release { .. } => "release",
             Self::BeginPayment(_) => "begin_payment",
             Self::Settle { .. } => "settle",
@@ -127,6 +297,10 @@ pub enum Reply {
     Hold(HoldView),
     /// The hold is gone and its seats are free.
     Freed,
+    /// What each channel keeps out of sale.
+    Blocks(Vec<Block>),
+    /// The entry as it stands.
+    Entry(EntryView),
     /// The seats are the buyer's until the payment is settled: charge this much.
     Charge {
         /// For this order.
@@ -164,6 +338,68 @@ pub enum Change {
         /// What each costs, in minor units: what was promised is what will be charged.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         prices: Vec<u64>,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Seats came to a hold, others went. Its seats stay in ascending order.
+    Amended {
+        /// Which hold.
+        hold: Id128,
+        /// What came.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        added: Vec<Seat>,
+        /// What each of these costs, in minor units.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        prices: Vec<u64>,
+        /// What went.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dropped: Vec<Seat>,
+    },
+    /// A hold got more time.
+    Extended {
+        /// Which.
+        hold: Id128,
+        /// Why.
+        by: Extension,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Seats are kept out of sale.
+    Blocked {
+        /// By this channel.
+        channel: String,
+        /// Which.
+        runs: Vec<Run>,
+    },
+    /// Seats are on sale again.
+    Unblocked {
+        /// By this channel.
+        channel: String,
+        /// Which.
+        runs: Vec<Run>,
+    },
+    /// Somebody waits for seats that come free. A [`Change::Held`] with the id of an entry is the
+    /// offer to it, and the entry waits no more.
+    Joined {
+        /// The entry.
+        entry: Id128,
+        /// Who.
+        sub: Id128,
+        /// In this zone, or in any one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<String>,
+        /// For how many.
+        quantity: u32,
+    },
+    /// Somebody waits no more, and got no offer.
+    Left {
+        /// The entry.
+        entry: Id128,
+    },
+    /// An offer was taken.
+    Accepted {
+        /// The hold that it is from now on.
+        hold: Id128,
         /// Until when.
         until: Timestamp,
     },
@@ -230,6 +466,13 @@ impl Change {
             | Self::Sold { order } => Some(*order),
             Self::Opened { .. }
             | Self::Held { .. }
+            | Self::Amended { .. }
+            | Self::Extended { .. }
+            | Self::Blocked { .. }
+            | Self::Unblocked { .. }
+            | Self::Joined { .. }
+            | Self::Left { .. }
+            | Self::Accepted { .. }
             | Self::Released { .. }
             | Self::Expired { .. } => None,
         }
@@ -239,8 +482,17 @@ impl Change {
     #[must_use]
     pub const fn moves_stock(&self) -> bool {
         match self {
-            Self::Held { .. } | Self::Released { .. } | Self::Expired { .. } => true,
+            Self::Held { .. }
+            | Self::Amended { .. }
+            | Self::Blocked { .. }
+            | Self::Unblocked { .. }
+            | Self::Released { .. }
+            | Self::Expired { .. } => true,
             Self::Opened { .. }
+            | Self::Extended { .. }
+            | Self::Joined { .. }
+            | Self::Left { .. }
+            | Self::Accepted { .. }
             | Self::PaymentBegun(_)
             | Self::PaymentUnknown { .. }
             | Self::PaymentDeclined { .. }

@@ -4,8 +4,8 @@ use keys::{Id128, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Seat;
-use super::best::best;
-use super::command::{Change, Reply, Want};
+use super::best::Score;
+use super::command::{Change, Extension, Reply, Want};
 use super::refusal::Refusal;
 use super::state::{Decided, Misfit, State};
 
@@ -26,8 +26,16 @@ pub struct HoldView {
     pub seats: Vec<(Seat, u64)>,
     /// Until when it stands.
     pub until: Timestamp,
+    /// Until when it can stand at most.
+    pub until_max: Timestamp,
+    /// What can still make it longer.
+    pub extensions: Vec<Extension>,
     /// Whether it is being paid.
     pub is_paying: bool,
+    /// Whether it is an offer that was not accepted yet.
+    pub is_offer: bool,
+    /// How good the seats are, told once to whoever left the choice to us.
+    pub score: Option<Score>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +47,14 @@ pub(super) struct Hold {
     pub(super) until: Timestamp,
     pub(super) attempts: u32,
     pub(super) paying: Option<Id128>,
+    /// When its first seat was held. Of holds that are older than this it is the epoch, and such a
+    /// hold cannot be extended.
+    #[serde(default)]
+    pub(super) since: Timestamp,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) extended: Vec<Extension>,
+    #[serde(default)]
+    pub(super) is_offer: bool,
 }
 
 /// Decisions: they read the state and change nothing.
@@ -49,80 +65,46 @@ impl State {
         sub: Id128,
         want: &Want,
         now: Timestamp,
+        score: &mut Option<Score>,
     ) -> Decided {
         // The answer was lost on its way and somebody asks again: it is the same hold.
         if self.holds.get(&hold).is_some_and(|known| known.sub == sub) {
             return (Vec::new(), Ok(()));
         }
-        let found = match want {
-            Want::Seats(seats) => self.wanted_seats(sub, seats),
-            Want::Best { zone, quantity } => self.best_seats(sub, zone.as_deref(), *quantity),
-        };
-        match found {
+        match self.wanted(sub, want, now) {
             Err(refusal) => (Vec::new(), Err(refusal)),
-            Ok(seats) => {
-                let until = now.plus(self.rules.hold);
-                let prices = seats.iter().map(|seat| self.plan.price_of(*seat)).collect();
-                (vec![Change::Held { hold, sub, seats, prices, until }], Ok(()))
+            Ok((seats, found)) => {
+                *score = found;
+                (vec![self.hold_of(hold, sub, seats, now.plus(self.rules.hold))], Ok(()))
             }
         }
     }
 
-    fn wanted_seats(&self, sub: Id128, seats: &[Seat]) -> Result<Vec<Seat>, Refusal> {
-        let asked = u32::try_from(seats.len()).unwrap_or(u32::MAX);
-        self.check_quantity(asked)?;
-        let last = self.plan.capacity().saturating_sub(1);
-        if let Some(seat) = seats.iter().find(|seat| **seat > last) {
-            return Err(Refusal::UnknownSeat { seat: *seat, last });
-        }
-        let mut sorted = seats.to_vec();
-        sorted.sort_unstable();
-        if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Refusal::DuplicateSeat { seat: twice[0] });
-        }
-        self.check_visitor(sub, asked)?;
-        let taken: Vec<Seat> =
-            sorted.iter().copied().filter(|seat| !self.free.contains(*seat)).collect();
-        if taken.is_empty() { Ok(sorted) } else { Err(Refusal::SeatTaken { seats: taken }) }
-    }
-
-    fn best_seats(
+    /// The change that makes these seats a hold, at today's prices.
+    pub(super) fn hold_of(
         &self,
+        hold: Id128,
         sub: Id128,
-        zone: Option<&str>,
-        quantity: u32,
-    ) -> Result<Vec<Seat>, Refusal> {
-        self.check_quantity(quantity)?;
-        let zone = match zone {
-            None => None,
-            Some(id) => Some(self.plan.zone_named(id).ok_or(Refusal::UnknownZone)?),
-        };
-        self.check_visitor(sub, quantity)?;
-        let first = best(&self.plan, &self.free, zone, quantity)
-            .ok_or(Refusal::NotEnoughTogether { quantity })?;
-        Ok((first..first + quantity).collect())
+        seats: Vec<Seat>,
+        until: Timestamp,
+    ) -> Change {
+        let prices = seats.iter().map(|seat| self.plan.price_of(*seat)).collect();
+        Change::Held { hold, sub, seats, prices, until }
     }
 
-    fn check_quantity(&self, asked: u32) -> Result<(), Refusal> {
-        let max = self.rules.seats_per_order_max;
-        match asked {
-            0 => Err(Refusal::NoSeats),
-            _ if asked > max => Err(Refusal::TooManySeats { asked, max }),
-            _ => Ok(()),
-        }
-    }
-
-    fn check_visitor(&self, sub: Id128, asked: u32) -> Result<(), Refusal> {
-        let have = self.seats_by_visitor.get(&sub).copied().unwrap_or(0);
-        let max = self.rules.seats_per_visitor_max;
-        if have + asked <= max {
-            return Ok(());
-        }
-        // A hold whose answer never arrived is among these: its owner can look at it or free it.
+    /// The holds of a visitor.
+    pub(super) fn holds_of(&self, sub: Id128) -> impl Iterator<Item = Id128> + '_ {
         let first = (sub, Id128::from_bytes([0; 16]));
-        let holds = self.holds_by_visitor.range(first..).take_while(|(owner, _)| *owner == sub);
-        let holds = holds.take(SEATS_PER_ORDER_LIMIT as usize).map(|(_, hold)| *hold).collect();
-        Err(Refusal::VisitorLimit { have, asked, max, holds })
+        let holds = self.holds_by_visitor.range(first..);
+        holds.take_while(move |(owner, _)| *owner == sub).map(|(_, hold)| *hold)
+    }
+
+    /// Whose a hold is or was, as long as we can tell.
+    pub(super) fn owner_of(&self, hold: Id128) -> Option<Id128> {
+        let held = self.holds.get(&hold).map(|hold| hold.sub);
+        let order = || self.bought.get(&hold).and_then(|order| self.orders.get(order));
+        let bought = || order().map(|order| order.sub);
+        held.or_else(bought).or_else(|| self.expired.get(&hold).copied())
     }
 
     /// Whether `sub` may use the hold now. One that is found overdue is freed on the spot: whether
@@ -166,15 +148,23 @@ impl State {
         if is_over { vec![Change::Expired { hold }] } else { Vec::new() }
     }
 
-    pub(super) fn view_hold(&self, id: Id128) -> Reply {
+    pub(super) fn view_hold(&self, id: Id128, score: Option<Score>) -> Reply {
         match self.holds.get(&id) {
             None => Reply::Refused(Refusal::UnknownHold),
-            Some(hold) => Reply::Hold(HoldView {
-                hold: id,
-                seats: hold.seats.iter().copied().zip(hold.prices.iter().copied()).collect(),
-                until: hold.until,
-                is_paying: hold.paying.is_some(),
-            }),
+            Some(hold) => Reply::Hold(HoldView { score, ..self.hold_view(id, hold) }),
+        }
+    }
+
+    pub(super) fn hold_view(&self, id: Id128, hold: &Hold) -> HoldView {
+        HoldView {
+            hold: id,
+            seats: hold.seats.iter().copied().zip(hold.prices.iter().copied()).collect(),
+            until: hold.until,
+            until_max: self.longest(hold),
+            extensions: self.extensions(hold).collect(),
+            is_paying: hold.paying.is_some(),
+            is_offer: hold.is_offer,
+            score: None,
         }
     }
 
@@ -199,10 +189,20 @@ impl State {
         seats: &[Seat],
         prices: &[u64],
         until: Timestamp,
+        at: Timestamp,
     ) -> Result<(), Misfit> {
-        let prices = self.prices_or(prices.to_vec(), seats)?;
-        let seats = seats.to_vec();
-        self.add_hold(id, Hold { sub, seats, prices, until, attempts: 0, paying: None })
+        let new = Hold {
+            sub,
+            seats: seats.to_vec(),
+            prices: self.prices_or(prices.to_vec(), seats)?,
+            until,
+            attempts: 0,
+            paying: None,
+            since: at,
+            extended: Vec::new(),
+            is_offer: self.remove_entry(id),
+        };
+        self.add_hold(id, new)
     }
 
     pub(super) fn expired(&mut self, id: Id128, at: Timestamp) -> Result<(), Misfit> {
@@ -222,15 +222,24 @@ impl State {
     }
 
     pub(super) fn take_seats(&mut self, sub: Id128, seats: &[Seat]) -> Result<(), Misfit> {
-        for seat in seats {
-            if !self.free.remove(*seat) {
-                return Err(Misfit::SeatNotFree { seat: *seat });
-            }
-        }
+        self.stock.take(seats).map_err(|seat| Misfit::SeatNotFree { seat })?;
         self.counts.free -= seats.len() as u64;
         let count = u32::try_from(seats.len()).unwrap_or(u32::MAX);
         *self.seats_by_visitor.entry(sub).or_default() += count;
         Ok(())
+    }
+
+    /// Puts seats of a visitor's back into stock; whoever calls knows what they were counted as.
+    pub(super) fn return_seats(&mut self, sub: Id128, seats: &[Seat]) {
+        self.stock.give(seats);
+        self.counts.free += seats.len() as u64;
+        let count = u32::try_from(seats.len()).unwrap_or(u32::MAX);
+        if let Some(have) = self.seats_by_visitor.get_mut(&sub) {
+            *have = have.saturating_sub(count);
+            if *have == 0 {
+                self.seats_by_visitor.remove(&sub);
+            }
+        }
     }
 
     pub(super) fn add_hold(&mut self, id: Id128, hold: Hold) -> Result<(), Misfit> {
@@ -251,19 +260,8 @@ impl State {
         let hold = hold.ok_or(Misfit::NotThere { id, change })?;
         self.deadlines.remove(&(hold.until, id));
         self.holds_by_visitor.remove(&(hold.sub, id));
-        for seat in &hold.seats {
-            self.free.insert(*seat);
-        }
-        let count = hold.seats.len();
-        self.counts.held -= count as u64;
-        self.counts.free += count as u64;
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        if let Some(have) = self.seats_by_visitor.get_mut(&hold.sub) {
-            *have = have.saturating_sub(count);
-            if *have == 0 {
-                self.seats_by_visitor.remove(&hold.sub);
-            }
-        }
+        self.return_seats(hold.sub, &hold.seats);
+        self.counts.held -= hold.seats.len() as u64;
         Ok(hold)
     }
 

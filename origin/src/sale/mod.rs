@@ -6,26 +6,37 @@
 //! version may decide otherwise (another hold time, a better "best available") and still replays
 //! an old log to the very same seats. Refusals change nothing and cost no log.
 
+mod amend;
 mod best;
+mod blocks;
 mod command;
 mod holds;
 mod payment;
+mod pick;
 mod plan;
 mod refusal;
 mod saved;
 mod seats;
 mod state;
+mod stock;
 #[cfg(test)]
 mod tests;
+mod waitlist;
 
-pub use command::{BeginPayment, Change, Command, Outcome, PaymentBegun, Reply, Want};
+pub use best::{Arrangement, Score};
+pub use blocks::{Block, CHANNELS_MAX};
+pub use command::{
+    AreaPick, BeginPayment, Change, Command, Extension, Outcome, Party, PartySeats, PaymentBegun,
+    Pick, Reply, Want,
+};
 pub use holds::{HoldView, SEATS_PER_ORDER_LIMIT};
 pub use payment::{OrderStage, OrderView};
-pub use plan::{Plan, PlanRow, Zone, ZoneId};
+pub use plan::{Area, Attributes, Plan, PlanRow, Zone, ZoneId};
 pub use refusal::Refusal;
 pub use saved::Saved;
-pub use seats::SeatSet;
+pub use seats::{Run, SeatSet};
 pub use state::{Counts, Misfit, Rules, State};
+pub use waitlist::{EntryStage, EntryView};
 
 /// A seat of an event's venue: its index in the map, from 0.
 pub type Seat = u32;

@@ -1,6 +1,17 @@
 //! Why the rules said no. Whoever is refused left the stock as it was.
+//!
+//! Of several reasons the first in this order is told, whatever the command:
+//! 1. the idempotency key (`idempotency-mismatch`, and what its payment came to),
+//! 2. the hold or entry that is named (`unknown-hold`, `foreign-hold`, `hold-expired`,
+//!    `hold-bought`, `payment-in-progress`, `offer-open`; `unknown-entry`, `no-offer`),
+//! 3. what is asked for (`no-seats`, `too-many-seats`, `unknown-seat`, `unknown-area`,
+//!    `unknown-zone`, `duplicate-seat`, `seat-not-held`, `not-blocked`),
+//! 4. the event's rules (`best-available-only`, `no-extension-left`, `too-many-channels`,
+//!    `waitlist-full`, `too-many-attempts`),
+//! 5. the visitor (`already-waiting`, and `too-many-seats` over all their holds and orders),
+//! 6. the stock (`seat-taken`, `area-full`, `not-enough-together`, `seats-available`).
 
-use keys::Id128;
+use keys::{Id128, Timestamp};
 
 use super::Seat;
 
@@ -59,6 +70,70 @@ pub enum Refusal {
     /// No such zone.
     #[error("there is no zone of that name")]
     UnknownZone,
+    /// No such area.
+    #[error("there is no area of that name")]
+    UnknownArea,
+    /// An area has not that many places left; nothing was held.
+    #[error("{left} of {asked} places are left in {area}")]
+    AreaFull {
+        /// Id of the area.
+        area: String,
+        /// How many were wanted.
+        asked: u32,
+        /// How many there are.
+        left: u32,
+    },
+    /// Seats are to be dropped from a hold that does not have them.
+    #[error("{} of the seats are not in the hold", seats.len())]
+    SeatNotHeld {
+        /// Those seats; none if it is places in an area.
+        seats: Vec<Seat>,
+    },
+    /// Nobody chooses seats yet.
+    #[error("until {until}, seats are given out as the best available")]
+    BestAvailableOnly {
+        /// From when on seats can be chosen.
+        until: Timestamp,
+    },
+    /// It had the extension, or has all the time that a hold can have.
+    #[error("the hold can get no more time for that reason")]
+    NoExtensionLeft,
+    /// The hold is an offer that was not taken.
+    #[error("the offer was not accepted yet")]
+    OfferOpen,
+    /// Seats are to be put on sale that the channel does not keep.
+    #[error("{} of the seats are not blocked by that channel", seats.len())]
+    NotBlocked {
+        /// Those seats; none if it is places in an area.
+        seats: Vec<Seat>,
+    },
+    /// More names for blocked seats than we keep.
+    #[error("seats are blocked by {max} channels, which is the most")]
+    TooManyChannels {
+        /// The limit.
+        max: u32,
+    },
+    /// No such entry, or it left.
+    #[error("there is no such entry in the waitlist")]
+    UnknownEntry,
+    /// The entry still waits.
+    #[error("there is no offer yet")]
+    NoOffer,
+    /// Nobody can wait any more.
+    #[error("{max} wait already, which is the most")]
+    WaitlistFull {
+        /// The limit.
+        max: u32,
+    },
+    /// A visitor waits once.
+    #[error("the visitor waits already")]
+    AlreadyWaiting {
+        /// The entry, or the offer that it became.
+        entry: Id128,
+    },
+    /// There is no need to wait.
+    #[error("so many seats can be had now")]
+    SeatsAvailable,
     /// No such hold, or it was released.
     #[error("there is no such hold")]
     UnknownHold,
@@ -118,6 +193,19 @@ impl Refusal {
             Self::DuplicateSeat { .. } => "duplicate-seat",
             Self::NoSeats => "no-seats",
             Self::UnknownZone => "unknown-zone",
+            Self::UnknownArea => "unknown-area",
+            Self::AreaFull { .. } => "area-full",
+            Self::SeatNotHeld { .. } => "seat-not-held",
+            Self::BestAvailableOnly { .. } => "best-available-only",
+            Self::NoExtensionLeft => "no-extension-left",
+            Self::OfferOpen => "offer-open",
+            Self::NotBlocked { .. } => "not-blocked",
+            Self::TooManyChannels { .. } => "too-many-channels",
+            Self::NoOffer => "no-offer",
+            Self::UnknownEntry => "unknown-entry",
+            Self::WaitlistFull { .. } => "waitlist-full",
+            Self::AlreadyWaiting { .. } => "already-waiting",
+            Self::SeatsAvailable => "seats-available",
             Self::UnknownHold => "unknown-hold",
             Self::ForeignHold => "foreign-hold",
             Self::HoldExpired => "hold-expired",

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use keys::{Id128, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::blocks::Block;
 use super::command::Change;
 use super::holds::Hold;
 use super::payment::{Attempt, Order, OrderStage};
 use super::plan::Plan;
 use super::state::{Misfit, Rules, State};
+use super::waitlist::SavedWaitlist;
 
 /// All that a restart needs; the rest is computed from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +24,10 @@ pub struct Saved {
     pub(super) attempts: Vec<(Id128, String, Attempt)>,
     pub(super) expired: VecDeque<(Timestamp, Id128, Id128)>,
     pub(super) declined: VecDeque<(Timestamp, Id128, String)>,
+    #[serde(default)]
+    pub(super) blocked: Vec<Block>,
+    #[serde(default)]
+    pub(super) waitlist: SavedWaitlist,
 }
 
 impl State {
@@ -36,6 +42,8 @@ impl State {
             attempts: attempts.map(|((sub, key), a)| (*sub, key.clone(), a.clone())).collect(),
             expired: self.expired_since.clone(),
             declined: self.declined_since.clone(),
+            blocked: self.blocks(),
+            waitlist: self.waitlist.save(),
         }
     }
 
@@ -82,6 +90,10 @@ impl State {
             *state.declined_by_visitor.entry(*sub).or_default() += 1;
         }
         state.declined_since = saved.declined;
+        for Block { channel, runs } in saved.blocked {
+            state.block(&channel, &runs)?;
+        }
+        state.restore_waitlist(saved.waitlist)?;
         Ok(state)
     }
 }

@@ -12,12 +12,15 @@ use std::time::Duration;
 use keys::{Id128, Timestamp};
 
 use super::Seat;
+use super::best::Score;
 use super::command::{Change, Command, Reply};
 use super::holds::Hold;
 use super::payment::{Attempt, Order};
 use super::plan::Plan;
 use super::refusal::Refusal;
 use super::seats::SeatSet;
+use super::stock::Stock;
+use super::waitlist::Waitlist;
 
 /// What the operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,31 @@ pub struct Rules {
     pub seats_per_order_max: u32,
     /// Most seats that one visitor may hold and buy.
     pub seats_per_visitor_max: u32,
+    /// By how much one [`Extension`](super::Extension) makes a hold longer.
+    pub extension: Duration,
+    /// Longest that a hold can become by them, from its first seat.
+    pub hold_max: Duration,
+    /// Until then, nobody chooses seats.
+    pub best_only_until: Option<Timestamp>,
+    /// How long an offer to somebody who waits stands.
+    pub offer: Duration,
+    /// Most entries in the waitlist.
+    pub waitlist_max: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            hold: Duration::from_secs(600),
+            seats_per_order_max: 8,
+            seats_per_visitor_max: 8,
+            extension: Duration::from_secs(300),
+            hold_max: Duration::from_secs(1200),
+            best_only_until: None,
+            offer: Duration::from_secs(600),
+            waitlist_max: 10_000,
+        }
+    }
 }
 
 /// Seats by state.
@@ -41,6 +69,8 @@ pub struct Counts {
     pub paying: u64,
     /// Sold.
     pub sold: u64,
+    /// Kept out of sale.
+    pub blocked: u64,
 }
 
 /// A change that does not fit the state: the log and the code disagree, and we must not go on.
@@ -51,6 +81,26 @@ pub enum Misfit {
     SeatNotFree {
         /// Which.
         seat: Seat,
+    },
+    /// A seat would be unblocked that is not blocked.
+    #[error("seat {seat} is not blocked by that channel")]
+    SeatNotBlocked {
+        /// Which.
+        seat: Seat,
+    },
+    /// A seat would go from a hold that does not have it.
+    #[error("seat {seat} is not in hold {id}")]
+    SeatNotHeld {
+        /// Which hold.
+        id: Id128,
+        /// Which seat.
+        seat: Seat,
+    },
+    /// Somebody waits in a zone that does not exist.
+    #[error("there is no zone {zone}")]
+    UnknownZone {
+        /// Its name.
+        zone: String,
     },
     /// There is no such hold or order in the state that the change starts from.
     #[error("no hold or order {id} in the state that {change} starts from")]
@@ -93,7 +143,7 @@ pub struct State {
     pub(super) plan: Arc<Plan>,
     pub(super) rules: Rules,
     pub(super) opened: Option<String>,
-    pub(super) free: SeatSet,
+    pub(super) stock: Stock,
     pub(super) counts: Counts,
     pub(super) holds: BTreeMap<Id128, Hold>,
     pub(super) orders: BTreeMap<Id128, Order>,
@@ -115,19 +165,22 @@ pub struct State {
     pub(super) expired: BTreeMap<Id128, Id128>,
     pub(super) expired_since: VecDeque<(Timestamp, Id128, Id128)>,
     pub(super) declined_since: VecDeque<(Timestamp, Id128, String)>,
+    /// Seats that are kept out of sale, by channel.
+    pub(super) blocked: BTreeMap<String, SeatSet>,
+    pub(super) waitlist: Waitlist,
 }
 
 impl State {
     /// All seats free.
     #[must_use]
     pub fn new(plan: Arc<Plan>, rules: Rules) -> Self {
-        let free = SeatSet::full(plan.capacity());
+        let stock = Stock::full(Arc::clone(&plan));
         let counts = Counts { free: u64::from(plan.capacity()), ..Counts::default() };
         Self {
             plan,
             rules,
             opened: None,
-            free,
+            stock,
             counts,
             holds: BTreeMap::new(),
             orders: BTreeMap::new(),
@@ -142,6 +195,8 @@ impl State {
             expired: BTreeMap::new(),
             expired_since: VecDeque::new(),
             declined_since: VecDeque::new(),
+            blocked: BTreeMap::new(),
+            waitlist: Waitlist::default(),
         }
     }
 
@@ -156,26 +211,55 @@ impl State {
     /// If a change that was decided on this very state does not fit it, which is a fault in this
     /// file; the partition's thread ends and nothing more is sold.
     pub fn apply(&mut self, command: &Command, now: Timestamp) -> (Vec<Change>, Reply) {
-        let (changes, verdict) = match command {
-            Command::Hold { hold, sub, want } => self.decide_hold(*hold, *sub, want, now),
+        let mut score = None;
+        let (mut changes, verdict) = match command {
+            Command::Hold { hold, sub, want } => {
+                self.decide_hold(*hold, *sub, want, now, &mut score)
+            }
+            Command::HoldAtBoxOffice { hold, sub, want, channel } => {
+                let channel = channel.as_deref();
+                self.decide_box_office(*hold, *sub, want, channel, now, &mut score)
+            }
             Command::ViewHold { hold, sub } => match self.touch(*hold, *sub, now) {
                 Ok(()) => (Vec::new(), Ok(())),
                 Err(refused) => refused,
             },
+            Command::Amend { hold, sub, add, drop } => {
+                self.decide_amending(*hold, *sub, add, drop, now)
+            }
+            Command::Extend { hold, sub, by } => self.decide_extending(*hold, *sub, *by, now),
             Command::Release { hold, sub } => self.decide_release(*hold, *sub, now),
+            Command::Block { pick, channel } => self.decide_blocking(pick, channel),
+            Command::Unblock { pick, channel } => self.decide_unblocking(pick, channel),
+            Command::Join { entry, sub, zone, quantity } => {
+                self.decide_joining(*entry, *sub, zone.as_deref(), *quantity)
+            }
+            Command::ViewEntry { entry } => self.decide_looking(*entry, now),
+            Command::AcceptOffer { entry } => self.decide_accepting(*entry, now),
+            Command::Leave { entry } => self.decide_leaving(*entry, now),
             Command::BeginPayment(begin) => self.decide_payment(begin, now),
             Command::Settle { order, outcome } => {
                 (self.decide_settling(*order, *outcome, now), Ok(()))
             }
             Command::Expire { hold } => (self.decide_expiry(*hold, now), Ok(())),
-            Command::ViewOrder { .. } | Command::ListPaying => (Vec::new(), Ok(())),
+            Command::ViewOrder { .. } | Command::ListPaying | Command::ListBlocks => {
+                (Vec::new(), Ok(()))
+            }
         };
+        let fits = "a change fits the state that it was decided on";
         for change in &changes {
-            self.evolve(change, now).expect("a change fits the state that it was decided on");
+            self.evolve(change, now).expect(fits);
+        }
+        // Before anybody else is served: what came free is offered to those who wait.
+        if !changes.is_empty() {
+            while let Some(offer) = self.next_offer(now) {
+                self.evolve(&offer, now).expect(fits);
+                changes.push(offer);
+            }
         }
         let reply = match verdict {
             Err(refusal) => Reply::Refused(refusal),
-            Ok(()) => self.reply(command, &changes),
+            Ok(()) => self.reply(command, &changes, score),
         };
         (changes, reply)
     }
@@ -198,8 +282,19 @@ impl State {
                 self.opened = Some(plan.clone());
             }
             Change::Held { hold, sub, seats, prices, until } => {
-                self.held(*hold, *sub, seats, prices, *until)?;
+                self.held(*hold, *sub, seats, prices, *until, at)?;
             }
+            Change::Amended { hold, added, prices, dropped } => {
+                self.amended(*hold, added, prices, dropped)?;
+            }
+            Change::Extended { hold, by, until } => self.extended(*hold, *by, *until)?,
+            Change::Blocked { channel, runs } => self.block(channel, runs)?,
+            Change::Unblocked { channel, runs } => self.unblock(channel, runs)?,
+            Change::Joined { entry, sub, zone, quantity } => {
+                self.joined(*entry, *sub, zone.as_deref(), *quantity)?;
+            }
+            Change::Left { entry } => self.left(*entry)?,
+            Change::Accepted { hold, until } => self.accepted(*hold, *until, at)?,
             Change::Released { hold } => {
                 self.take_hold(*hold, "released")?;
             }
@@ -223,7 +318,7 @@ impl State {
     /// The free seats.
     #[must_use]
     pub fn free(&self) -> &SeatSet {
-        &self.free
+        self.stock.free()
     }
 
     /// The change that begins the sale, if it has not begun.
@@ -240,10 +335,20 @@ impl State {
     }
 
     /// What to answer to a command that was not refused, once it is carried out.
-    fn reply(&self, command: &Command, changes: &[Change]) -> Reply {
+    fn reply(&self, command: &Command, changes: &[Change], score: Option<Score>) -> Reply {
         match command {
-            Command::Hold { hold, .. } | Command::ViewHold { hold, .. } => self.view_hold(*hold),
-            Command::Release { .. } => Reply::Freed,
+            Command::Hold { hold, .. }
+            | Command::HoldAtBoxOffice { hold, .. }
+            | Command::ViewHold { hold, .. }
+            | Command::Amend { hold, .. }
+            | Command::Extend { hold, .. } => self.view_hold(*hold, score),
+            Command::Block { .. } | Command::Unblock { .. } | Command::ListBlocks => {
+                Reply::Blocks(self.blocks())
+            }
+            Command::Join { entry, .. }
+            | Command::ViewEntry { entry }
+            | Command::AcceptOffer { entry } => self.view_entry(*entry),
+            Command::Release { .. } | Command::Leave { .. } => Reply::Freed,
             Command::BeginPayment(begin) => self.reply_to_payment(begin, changes.first()),
             Command::Settle { order, .. } => self.reply_to_settling(*order, changes.first()),
             Command::Expire { .. } if changes.is_empty() => Reply::Nothing,

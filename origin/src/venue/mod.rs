@@ -192,10 +192,11 @@ impl Venue {
         let middle_of = |start: i32, len: i32| i64::from(start) + i64::from(len) / 2;
         let field = self.field;
         let (middle_x, middle_y) = (middle_of(field.x, field.w), middle_of(field.y, field.h));
-        for block in &self.blocks {
+        for (number, block) in (0_u32..).zip(&self.blocks) {
             for row in &block.rows {
                 let len = u32::try_from(row.seats.len()).map_err(|_| "a row is too long")?;
-                rows.push(PlanRow { first: row.first, len, zone: block.zone.index() });
+                let zone = block.zone.index();
+                rows.push(PlanRow { first: row.first, len, zone, block: number });
                 seating.update(format!("{}-{}:{len}:{};", block.label, row.label, block.zone.id()));
                 distances.extend(row.seats.iter().map(|(x, y)| {
                     let (dx, dy) = (i64::from(*x) - middle_x, i64::from(*y) - middle_y);

@@ -64,7 +64,7 @@ fn time_frees_a_hold_but_never_one_that_is_being_paid() {
     for hold in [id(1), id(2), id(3)] {
         state.apply(&Command::Expire { hold }, late);
     }
-    let counts = Counts { free: 17, held: 0, paying: 2, sold: 1 };
+    let counts = Counts { free: 17, held: 0, paying: 2, sold: 1, blocked: 0 };
     assert_eq!(state.counts(), counts);
     let (_, reply) = state.apply(&settle(102, Outcome::Authorised), late);
     assert!(matches!(reply, Reply::Order(OrderView { stage: OrderStage::Sold, .. })));

@@ -17,8 +17,10 @@ const HOLD_SECS: u64 = 600;
 
 /// Two rows of ten: seats 0 to 9 in zone `near` at 200, 10 to 19 in zone `far` at 100.
 fn plan() -> Arc<Plan> {
-    let rows =
-        vec![PlanRow { first: 0, len: 10, zone: 0 }, PlanRow { first: 10, len: 10, zone: 1 }];
+    let rows = vec![
+        PlanRow { first: 0, len: 10, zone: 0, block: 0 },
+        PlanRow { first: 10, len: 10, zone: 1, block: 0 },
+    ];
     let zone = |id: &str, price| Zone { id: id.into(), price };
     let distances = (0..20).map(|seat| (seat % 10_u64).abs_diff(5) + 100 * (seat / 10)).collect();
     let zones = vec![zone("near", 200), zone("far", 100)];
@@ -27,7 +29,7 @@ fn plan() -> Arc<Plan> {
 
 fn rules() -> Rules {
     let hold = Duration::from_secs(HOLD_SECS);
-    Rules { hold, seats_per_order_max: 4, seats_per_visitor_max: 6 }
+    Rules { hold, seats_per_order_max: 4, seats_per_visitor_max: 6, ..Rules::default() }
 }
 
 fn id(n: u8) -> Id128 {
@@ -38,12 +40,18 @@ const ANA: u8 = 201;
 const BEN: u8 = 202;
 
 fn hold(n: u8, sub: u8, seats: &[Seat]) -> Command {
-    Command::Hold { hold: id(n), sub: id(sub), want: Want::Seats(seats.to_vec()) }
+    Command::Hold { hold: id(n), sub: id(sub), want: Want::Pick(Pick::seats(seats.to_vec())) }
 }
 
 fn best(n: u8, sub: u8, zone: Option<&str>, quantity: u32) -> Command {
-    let want = Want::Best { zone: zone.map(str::to_owned), quantity };
-    Command::Hold { hold: id(n), sub: id(sub), want }
+    let zones = zone.into_iter().map(str::to_owned).collect();
+    let seats = PartySeats::Any { quantity };
+    let party = Party { zones, price_max: None, seats, may_split: false };
+    Command::Hold { hold: id(n), sub: id(sub), want: Want::Best(party) }
+}
+
+fn floor(quantity: u32) -> AreaPick {
+    AreaPick { area: "floor".into(), quantity }
 }
 
 fn pay(n: u8, sub: u8, key: &str, body: &str, order: u8) -> Command {

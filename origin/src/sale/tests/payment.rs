@@ -101,8 +101,10 @@ fn a_hold_larger_than_the_tickets_drawn_is_refused_and_nothing_breaks() {
 #[test]
 fn what_was_promised_is_charged_whatever_seats_cost_after_a_restart() {
     let dearer = || {
-        let rows =
-            vec![PlanRow { first: 0, len: 10, zone: 0 }, PlanRow { first: 10, len: 10, zone: 0 }];
+        let rows = vec![
+            PlanRow { first: 0, len: 10, zone: 0, block: 0 },
+            PlanRow { first: 10, len: 10, zone: 0, block: 0 },
+        ];
         let zones = vec![Zone { id: "near".into(), price: 999 }];
         Arc::new(Plan::new(rows, zones, (0..20).collect(), "two rows".into()).unwrap())
     };
