@@ -4,10 +4,12 @@
 //! server's own last words instead of returning errors. What must be installed is listed in
 //! `scripts/install`.
 
+mod nginx;
 mod postgres;
 mod process;
 mod redis;
 
+pub use nginx::Nginx;
 pub use postgres::Postgres;
 pub use process::{Process, free_port};
 pub use redis::Redis;
