@@ -4,11 +4,13 @@
 //! server's own last words instead of returning errors. What must be installed is listed in
 //! `scripts/install`.
 
+mod cluster;
 mod nginx;
 mod postgres;
 mod process;
 mod redis;
 
+pub use cluster::RedisCluster;
 pub use nginx::Nginx;
 pub use postgres::Postgres;
 pub use process::{Process, free_port};
