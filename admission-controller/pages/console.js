@@ -238,7 +238,7 @@ const page = run({
     byId('content').querySelector('.nothing')?.remove();
     if (!rooms.size) byId('content').append(el('p', { className: 'card nothing' }, 'There is no room yet. PUT one to /api/v1/rooms/{event}.'));
     await Promise.all([...rooms.values()].map((view) => view.refresh(ask)));
-    setText(byId('status'), `${all.controller}, epoch ${all.epoch}, ${new Date(all.now).toLocaleTimeString()}`);
+    setText(byId('status'), `${all.controller}, ${all.epoch === null ? 'following' : `epoch ${all.epoch}`}, ${new Date(all.now).toLocaleTimeString()}`);
   },
   forget() {
     rooms.clear();

@@ -2,35 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use admission_api::{Gap, LeaseRequest};
 use arc_swap::ArcSwap;
-use keys::{EventId, Keyring, Lane, Owner, Timestamp};
+use keys::{EventId, Keyring, Owner, Timestamp};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
 use crate::config::Token;
 use crate::control::{CONTROL_PERIOD, Control, ControlError, HeardNow, Inbox, Snapshot};
-use crate::front::Gaps;
 use crate::metrics::Metrics;
-use crate::signals::Heard;
-use crate::store::{LineId, Store};
+use crate::signals::{Heard, Sight};
+use crate::store::{LineId, Store, StoreError, Turn};
 
 /// How often the key file is looked at.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
-/// Leases that are remembered, to check what is given back against them; the oldest are forgotten
-/// and what is given back of them is not believed.
-const LEASES_MAX: usize = 8192;
-/// A lease not given back after this long never is.
-const LEASE_REMEMBERED: Duration = Duration::from_secs(60);
-/// Most gaps between two control periods. What is beyond costs the front a little time.
-const GAPS_MAX: usize = 10_000;
-
 /// Ten control periods in which nothing was published: no hiccup any more.
 const SILENT_MAX: Duration = Duration::from_secs(5);
+/// How often a controller that does not lead looks what the leader has published, and whether there
+/// is one. With half a second of the leader and one of the edge, a change is everywhere within two.
+const FOLLOW_PERIOD: Duration = Duration::from_millis(200);
 
 /// Shared by all requests and tasks.
 #[derive(Debug)]
@@ -47,11 +41,14 @@ pub(crate) struct App {
     pub metrics: Metrics,
     pub control: tokio::sync::Mutex<Control>,
     pub inbox: Mutex<Inbox>,
-    pub leases: Mutex<Leases>,
     pub traffic: Mutex<BTreeMap<EventId, Traffic>>,
     pub trouble: Mutex<Trouble>,
-    /// When a snapshot was published last, by a clock that nobody sets.
-    pub published_at: Mutex<Instant>,
+    /// Whether we lead, as of the last look; `None` before the first.
+    pub turn: Mutex<Option<Turn>>,
+    /// Whether all rooms are known: before, edges would take those that are not for deleted.
+    pub is_ready: AtomicBool,
+    /// When the control loop came round last, by a clock that nobody sets.
+    pub came_round_at: Mutex<Instant>,
 }
 
 /// What edges and claims have added up since this start.
@@ -80,122 +77,166 @@ pub(crate) async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// Which edge was given which numbers lately.
-#[derive(Debug, Default)]
-pub(crate) struct Leases {
-    by_first: BTreeMap<(EventId, u64, Lane, u64), Leased>,
-}
-
-#[derive(Debug)]
-struct Leased {
-    last: u64,
-    edge: Owner,
-    at: Timestamp,
-    /// What was given back of it.
-    returned: Gaps,
-}
-
-impl Leases {
-    pub fn add(&mut self, request: &LeaseRequest, line: u64, first: u64, now: Timestamp) {
-        if self.by_first.len() >= LEASES_MAX {
-            self.by_first.retain(|_, leased| now.since(leased.at) < LEASE_REMEMBERED);
-        }
-        if self.by_first.len() >= LEASES_MAX {
-            let oldest = self.by_first.iter().min_by_key(|(_, leased)| leased.at);
-            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-                self.by_first.remove(&key);
-            }
-        }
-        let last = first.saturating_add(request.count.saturating_sub(1));
-        let leased =
-            Leased { last, edge: request.edge.clone(), at: now, returned: Gaps::default() };
-        self.by_first.insert((request.event.clone(), line, request.lane, first), leased);
-    }
-
-    /// Whether these numbers were this edge's to give back: nobody declares other people's numbers
-    /// empty, for the front passes over empty ones for free.
-    pub fn covers(&self, edge: &Owner, gap: &Gap) -> bool {
-        let Gap { event, line, lane, first, count } = gap;
-        let key = |first| (event.clone(), *line, *lane, first);
-        let leased = self.by_first.range(key(0)..=key(*first)).next_back();
-        let last = first.saturating_add(count.saturating_sub(1));
-        *count > 0 && leased.is_some_and(|(_, leased)| leased.edge == *edge && last <= leased.last)
-    }
-
-    /// Takes numbers back. What remains are those that were not taken back before: an edge that
-    /// heard no answer tells us again.
-    pub fn take_back(&mut self, gap: &Gap) -> Vec<Gap> {
-        let Gap { event, line, lane, first, count } = gap;
-        let key = |first| (event.clone(), *line, *lane, first);
-        let leased = self.by_first.range_mut(key(0)..=key(*first)).next_back();
-        let Some((_, leased)) = leased.filter(|_| *count > 0) else { return Vec::new() };
-        let last = first.saturating_add(count - 1);
-        let mut new = Vec::new();
-        let mut from = *first;
-        for (start, end) in leased.returned.iter().filter(|(_, end)| *end >= *first) {
-            if start > last {
-                break;
-            }
-            if start > from {
-                new.push(Gap { first: from, count: start - from, ..gap.clone() });
-            }
-            from = end.saturating_add(1);
-        }
-        if from <= last {
-            new.push(Gap { first: from, count: last - from + 1, ..gap.clone() });
-        }
-        leased.returned.add(*first, last);
-        new
-    }
-}
-
 impl App {
-    /// One control period; what comes out is published.
+    /// One control period: the leader moves the fronts, everybody shows them.
     pub async fn tick(&self, now: Timestamp) -> Result<(), ControlError> {
         let mut control = self.control.lock().await;
+        let ticked = self.look(&mut control, now).await;
+        if ticked.is_err() {
+            self.metrics.publish_failures_total.with_label_values(&["store"]).inc();
+        }
+        let settled = self.settle().await;
+        let mut trouble = lock(&self.trouble);
+        if let Err(error) = &ticked
+            && trouble.store.is_none()
+        {
+            let error = error as &dyn std::error::Error;
+            tracing::error!(error, "control: nothing was published");
+        }
+        let error = ticked.as_ref().err().map(ToString::to_string);
+        trouble.store = error.or((!settled).then(|| StoreError::Distrusted.to_string()));
+        drop(trouble);
+        // Nobody helps a store that others share by starting us again.
+        if ticked.is_ok() || self.store.is_shared() {
+            *lock(&self.came_round_at) = Instant::now();
+        }
+        ticked
+    }
+
+    async fn look(&self, control: &mut Control, now: Timestamp) -> Result<(), ControlError> {
         let inbox = std::mem::take(&mut *lock(&self.inbox));
+        let turn = self.store.lead(now).await;
+        if turn.is_err() {
+            self.metrics.is_leader.set(0);
+        }
+        let turn = turn?;
+        self.note_turn(&turn);
+        self.exchange_sights(now).await?;
         let heard = HeardNow::of(&lock(&self.heard), now);
-        let keyring = self.keyring.load_full();
-        let ticked = control.tick(&self.store, &keyring, &heard, inbox, &self.metrics, now).await;
-        match ticked {
-            Ok(snapshot) => {
-                let is_unsigned = snapshot.rooms.values().any(|room| room.sealed.is_none());
-                let mut trouble = lock(&self.trouble);
-                trouble.store = None;
-                trouble.keyring = is_unsigned
-                    .then(|| format!("no key of {} may sign fronts and passes now", self.name));
-                drop(trouble);
-                let rooms = &snapshot.rooms;
-                lock(&self.traffic).retain(|event, _| rooms.contains_key(event));
-                self.snapshot.store(Arc::new(snapshot));
-                *lock(&self.published_at) = Instant::now();
-                Ok(())
+        let snapshot = match turn {
+            Turn::Leads { epoch } => {
+                control.lead(epoch);
+                let keyring = self.keyring.load_full();
+                control.tick(&self.store, &keyring, &heard, inbox, &self.metrics, now).await?
+            }
+            Turn::Follows { .. } => control.follow(&self.store, &heard, &self.metrics, now).await?,
+        };
+        let is_unsigned = snapshot.rooms.values().any(|room| room.sealed.is_none());
+        lock(&self.trouble).keyring =
+            is_unsigned.then(|| format!("no key of {} may sign fronts and passes now", self.name));
+        let rooms = &snapshot.rooms;
+        lock(&self.traffic).retain(|event, _| rooms.contains_key(event));
+        self.snapshot.store(Arc::new(snapshot));
+        Ok(())
+    }
+
+    /// Looks until all rooms are known. A store that is shared may need a while to be trusted; what
+    /// edges hold is taken in meanwhile.
+    ///
+    /// # Errors
+    /// If the embedded store fails.
+    pub async fn get_ready(
+        &self,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), ControlError> {
+        loop {
+            match self.tick(self.clock.now()).await {
+                Ok(()) if !self.store.is_settling() && !self.snapshot.load().is_partial => {
+                    return Ok(());
+                }
+                Err(error) if !self.store.is_shared() => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(FOLLOW_PERIOD) => {}
+                () = told_to_stop(shutdown) => return Ok(()),
+            }
+        }
+    }
+
+    /// From now on, requests are answered.
+    pub fn is_now_ready(&self) {
+        self.is_ready.store(true, Ordering::Release);
+    }
+
+    /// Whether requests are answered.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Acquire)
+    }
+
+    /// Says so when the lead has changed.
+    fn note_turn(&self, turn: &Turn) {
+        let before = lock(&self.turn).replace(turn.clone());
+        let is_leader = matches!(turn, Turn::Leads { .. });
+        self.metrics.is_leader.set(i64::from(is_leader));
+        if before.as_ref() == Some(turn) {
+            return;
+        }
+        match turn {
+            Turn::Leads { epoch } => {
+                #[allow(clippy::cast_precision_loss)] // seconds since the epoch, below 2^52
+                self.metrics.epoch.set(*epoch as f64);
+                self.metrics.takeovers_total.inc();
+                tracing::info!(epoch, "control: we lead");
+            }
+            Turn::Follows { leader } => tracing::info!(leader, "control: we follow"),
+        }
+    }
+
+    /// Our epoch, if we lead.
+    pub fn epoch(&self) -> Option<u64> {
+        match &*lock(&self.turn) {
+            Some(Turn::Leads { epoch }) => Some(*epoch),
+            Some(Turn::Follows { .. }) | None => None,
+        }
+    }
+
+    /// Edges speak to one controller; what they saw of the origin, the leader must know.
+    async fn exchange_sights(&self, now: Timestamp) -> Result<(), StoreError> {
+        let sights = lock(&self.heard).sights(now);
+        let word =
+            serde_json::to_string(&sights).map_err(|error| StoreError::Failed(Arc::new(error)))?;
+        for (name, word) in self.store.meet(word).await? {
+            if name == self.name.as_str() {
+                continue;
+            }
+            // Another version may say something else; its edges are then not heard here.
+            let sights: Vec<Sight> = serde_json::from_str(&word).unwrap_or_default();
+            lock(&self.heard).relayed(sights, now);
+        }
+        Ok(())
+    }
+
+    /// A step towards trusting the store again, if it may have lost writes. Whether it is trusted.
+    async fn settle(&self) -> bool {
+        if !self.store.is_settling() {
+            return true;
+        }
+        match self.store.settle(self.epoch()).await {
+            Ok(is_done) => {
+                if is_done {
+                    self.metrics.store_settled_total.inc();
+                }
+                is_done
             }
             Err(error) => {
-                self.metrics.publish_failures_total.with_label_values(&["store"]).inc();
-                let mut trouble = lock(&self.trouble);
-                if trouble.store.is_none() {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, "control: nothing was published");
-                }
-                trouble.store = Some(error.to_string());
-                drop(trouble);
-                Err(error)
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "control: what the store lost is not back yet");
+                false
             }
         }
     }
 
     /// Runs the control loop until told to stop.
     pub async fn run_control(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
-        let mut ticks = tokio::time::interval(CONTROL_PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let period = if self.epoch().is_some() { CONTROL_PERIOD } else { FOLLOW_PERIOD };
+            let next = tokio::time::Instant::now() + period;
+            self.clock.follow(Timestamp::now());
+            // A failure is logged there, and the next period tries again.
+            let _ = self.tick(self.clock.now()).await;
             tokio::select! {
-                _ = ticks.tick() => {
-                    self.clock.follow(Timestamp::now());
-                    // A failure is logged there, and the next period tries again.
-                    let _ = self.tick(self.clock.now()).await;
-                }
+                () = tokio::time::sleep_until(next) => {}
                 () = told_to_stop(&mut shutdown) => return,
             }
         }
@@ -233,15 +274,8 @@ impl App {
     /// How long nothing has been published, if that is too long: the control loop or the store's
     /// thread is gone, or the disk hangs. Whoever watches us should start us again.
     pub fn silent_for(&self) -> Option<Duration> {
-        let silent = lock(&self.published_at).elapsed();
+        let silent = lock(&self.came_round_at).elapsed();
         (silent > SILENT_MAX).then_some(silent)
-    }
-
-    /// Takes numbers back into the front at the next control period.
-    pub fn take_back(&self, gaps: &[Gap]) {
-        let mut inbox = lock(&self.inbox);
-        let room = GAPS_MAX.saturating_sub(inbox.gaps.len());
-        inbox.gaps.extend(gaps.iter().take(room).cloned());
     }
 
     /// A beacon's value has come; the next control period opens the draw. Should that fail, the
@@ -254,45 +288,10 @@ impl App {
 
     /// A claim counted.
     pub fn came(&self, event: &EventId) {
-        *lock(&self.inbox).came.entry(event.clone()).or_default() += 1;
         lock(&self.traffic).entry(event.clone()).or_default().admitted_total += 1;
     }
 }
 
 fn changed_at(path: &std::path::Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[rustfmt::skip] // reads in columns
-    fn numbers_that_are_given_back_again_do_not_count_again() {
-        let mut leases = Leases::default();
-        let request = LeaseRequest {
-            edge: "edge-1".parse().unwrap(),
-            event: "e".parse().unwrap(),
-            lane: Lane::Standard,
-            count: 100,
-        };
-        leases.add(&request, 1, 1, Timestamp::from_secs(1_800_000_000));
-        //                first  count    new
-        check(&mut leases,   10,    10,   &[(10, 10)]);
-        check(&mut leases,   10,    10,   &[]);
-        check(&mut leases,    5,    30,   &[(5, 5), (20, 15)]);
-        check(&mut leases,   40,    10,   &[(40, 10)]);
-        check(&mut leases,   30,    71,   &[(35, 5), (50, 51)]);
-        check(&mut leases,    1,   100,   &[(1, 4)]);
-    }
-
-    #[track_caller]
-    fn check(leases: &mut Leases, first: u64, count: u64, expected: &[(u64, u64)]) {
-        let event = "e".parse().unwrap();
-        let gap = Gap { event, line: 1, lane: Lane::Standard, first, count };
-        assert!(leases.covers(&"edge-1".parse().unwrap(), &gap));
-        let new: Vec<_> = leases.take_back(&gap).iter().map(|gap| (gap.first, gap.count)).collect();
-        assert_eq!(new, expected, "{first} and {count}");
-    }
 }

@@ -101,6 +101,55 @@ pub struct DrandConfig {
     pub url: String,
 }
 
+/// `[store]`: where rooms, numbers, fronts and claims are kept.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum StoreConfig {
+    /// In a file in `data_dir`: one controller alone.
+    #[default]
+    Embedded,
+    /// In Redis 7: as many controllers as you like, one of which moves the fronts.
+    Redis {
+        /// One address, or some nodes of a cluster.
+        urls: Vec<RedisUrl>,
+        /// Whether they are a cluster.
+        #[serde(default)]
+        cluster: bool,
+        /// What all keys begin with: installations that share a server have different ones.
+        #[serde(default = "default_prefix")]
+        prefix: String,
+    },
+}
+
+fn default_prefix() -> String {
+    "waiting-room".to_owned()
+}
+
+/// A `redis://` address. It may have a password in it, so it is not shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// Takes any text; the start checks it.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// Everything a controller is told at its start.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,8 +158,11 @@ pub struct ControllerConfig {
     pub listen: SocketAddr,
     /// Its name: `iss` of the fronts and passes it signs.
     pub name: Owner,
-    /// Where its state is kept.
+    /// Where the embedded store keeps its file.
     pub data_dir: PathBuf,
+    /// Which store it is.
+    #[serde(default)]
+    pub store: StoreConfig,
     /// Its key file: its own key with the secret half, and the public halves of the edges. Read
     /// again when it changes.
     pub keyring: PathBuf,
@@ -175,6 +227,20 @@ impl ControllerConfig {
             if self.tokens[..index].iter().any(|other| other.token == token.token) {
                 let expected = "a token of its own: each has one role";
                 return refuse(format!("tokens[{index}].token"), expected);
+            }
+        }
+        if let StoreConfig::Redis { urls, cluster, prefix } = &self.store {
+            let is_one = urls.len() == 1;
+            if urls.is_empty() || urls.len() > 64 || !(is_one || *cluster) {
+                return refuse("store.urls".to_owned(), "one address, or 1 to 64 of a cluster");
+            }
+            if urls.iter().any(|url| redis::Client::open(url.expose()).is_err()) {
+                return refuse("store.urls".to_owned(), "a list of redis:// addresses");
+            }
+            let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if !(1..=40).contains(&prefix.len()) || !prefix.chars().all(is_plain) {
+                let expected = "1 to 40 characters of a to z, 0 to 9 and -";
+                return refuse("store.prefix".to_owned(), expected);
             }
         }
         if let Some(origin) = &self.origin {
@@ -252,6 +318,11 @@ mod tests {
         check("per_sec_max = 200.0",            "per_sec_max = 0.0",               "pace.per_sec_max is not above 0");
         check("mode = \"auto\"",                "draw = { source = \"none\" }",     "draw is not set only together with opens_at");
         check("# opens_at = 1764000000000",      "opens_at = 1764000000000\ndraw = { source = \"drand\", chain = \"8990e7a9aaed2ffed73dbd7092123d6f289930540d7651336225dc172e51b2ce\", round = 7 } #", "draw is not possible without [drand]");
+        check("kind = \"embedded\"",             "kind = \"file\"",                   "unknown variant `file`");
+        check("kind = \"embedded\"",             "kind = \"redis\"\nurls = []",       "store.urls is not one address");
+        check("kind = \"embedded\"",             "kind = \"redis\"\nurls = [\"redis://a\", \"redis://b\"]", "store.urls is not one address");
+        check("kind = \"embedded\"",             "kind = \"redis\"\nurls = [\"http://a\"]", "store.urls is not a list of redis://");
+        check("kind = \"embedded\"",             "kind = \"redis\"\nurls = [\"redis://a\"]\nprefix = \"A\"", "store.prefix is not");
         check("load_url = \"http://",           "load_url = \"ftp://",             "origin.load_url is not an http:// or https:// address");
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admission_api::{Gap, Restored, Room, RoomMode, Stock};
+use admission_api::{Restored, Room, RoomMode, Stock};
 use keys::{
     Beacon, Draw, EventId, Front, Keyring, Lane, Order, Owner, Phase, PollHint, Sealed, SignError,
     StockBand, Timestamp,
@@ -18,7 +18,10 @@ use crate::front::{self, Called, Drive, FrontState};
 use crate::metrics::Metrics;
 use crate::pace::{self, Binding, Decision, Inputs, Left, Signals};
 use crate::signals::Heard;
-use crate::store::{DrawRecord, Entry, EntryKind, Law, LineId, RoomStatus, Store, StoreError};
+use crate::store::{
+    DrawRecord, Entry, EntryKind, Law, LineId, Published, RoomStatus, Statuses, Store, StoreError,
+    Told,
+};
 
 /// How often fronts are computed.
 pub const CONTROL_PERIOD: Duration = Duration::from_millis(500);
@@ -45,6 +48,8 @@ pub struct Snapshot {
     pub rooms: BTreeMap<EventId, Arc<RoomView>>,
     /// Judgements taken back.
     pub restored: Vec<Restored>,
+    /// There may be rooms that are not among these: nothing is to be concluded from their absence.
+    pub is_partial: bool,
 }
 
 /// One room in a [`Snapshot`].
@@ -102,10 +107,6 @@ impl RoomView {
 /// What requests have brought since the last control period.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    /// Numbers given back.
-    pub gaps: Vec<Gap>,
-    /// Claims that counted, by event.
-    pub came: BTreeMap<EventId, u64>,
     /// Values of beacons, as far as they were asked for.
     pub beacons: Vec<(LineId, Vec<u8>)>,
 }
@@ -123,6 +124,10 @@ pub enum ControlError {
 pub struct Control {
     name: Owner,
     rooms: BTreeMap<EventId, Runtime>,
+    /// What was shown last: a room of which there is no answer goes on to be shown.
+    shown: BTreeMap<EventId, Arc<RoomView>>,
+    /// Our turn as leader.
+    epoch: u64,
     /// Counts publications in this epoch.
     seq: u64,
     swept_at: Timestamp,
@@ -137,6 +142,8 @@ struct Runtime {
     front: FrontState,
     pace: pace::State,
     called: Called,
+    /// Claims that had counted when we last looked.
+    admitted_total: u64,
     /// Visitors who came in under a number that was open ahead, not counted as called yet.
     early: u64,
     signed: Vec<Front>,
@@ -165,7 +172,16 @@ impl Control {
     /// Nothing yet; the first tick reads the rooms from the store.
     #[must_use]
     pub fn new(name: Owner) -> Self {
-        Self { name, rooms: BTreeMap::new(), seq: 0, swept_at: Timestamp::default() }
+        let (rooms, shown) = (BTreeMap::new(), BTreeMap::new());
+        Self { name, rooms, shown, epoch: 0, seq: 0, swept_at: Timestamp::default() }
+    }
+
+    /// We lead, in this epoch. A new one begins with what the store says, whatever we knew.
+    pub fn lead(&mut self, epoch: u64) {
+        if self.epoch != epoch {
+            (self.epoch, self.seq) = (epoch, 0);
+            self.rooms.clear();
+        }
     }
 
     /// One control period. Returns what is to be published.
@@ -182,31 +198,14 @@ impl Control {
         metrics: &Metrics,
         now: Timestamp,
     ) -> Result<Snapshot, ControlError> {
-        let Inbox { gaps, came, beacons } = inbox;
-        for (event, runtime) in &mut self.rooms {
-            let (line, orders) = (runtime.line, runtime.orders);
-            let ours = gaps.iter().filter(|gap| gap.event == *event && gap.line == line);
-            let ours: Vec<Gap> = ours.cloned().collect();
-            if ours.is_empty() {
-                continue;
-            }
-            for at in aside(move || front::scattered(&ours, &orders)).await? {
-                let passed = runtime.front.give_back(at.lane, at.first, at.count);
-                runtime.called.were_gaps(passed);
-            }
-        }
-        for (event, count) in came {
-            if let Some(runtime) = self.rooms.get_mut(&event) {
-                runtime.early += runtime.called.came(count);
-            }
-        }
         if self.swept_at > now || now.since(self.swept_at) >= SWEEP_PERIOD {
             store.sweep(now).await?;
             self.swept_at = now;
         }
-        let mut rooms = store.status(now).await?;
-        self.meet(store, &rooms, metrics, now).await?;
-        self.draw(store, &mut rooms, &beacons, now).await?;
+        let Statuses { mut rooms, silent } = store.status(now).await?;
+        self.meet(store, &rooms, now).await?;
+        self.take_in(store, &rooms).await?;
+        self.draw(store, &mut rooms, &inbox.beacons, now).await?;
 
         let mut planned = Vec::new();
         let (mut durable, mut laws) = (Vec::new(), Vec::new());
@@ -214,11 +213,11 @@ impl Control {
             let event = &status.room.spec.event;
             let Some(runtime) = self.rooms.get_mut(event) else { continue };
             self.seq += 1;
-            let stamp = Stamp { iss: &self.name, epoch: store.epoch(), seq: self.seq };
+            let stamp = Stamp { iss: &self.name, epoch: self.epoch, seq: self.seq };
             let mut plan = runtime.plan(status, heard, &stamp, now);
             if runtime.is_due(&plan.claims, now) {
                 plan.seal(keyring, now);
-                durable.push(plan.claims.clone());
+                durable.push(runtime.published(&plan, now));
                 laws.push(runtime.law(&plan, now));
             }
             planned.push((status, plan));
@@ -228,8 +227,17 @@ impl Control {
             tokio::join!(store.put_fronts(durable), store.keep_laws(laws), async {
                 if entries.is_empty() { Ok(()) } else { store.append(entries).await }
             });
-        put.and(kept).and(appended)?;
-        let mut snapshot = Snapshot { rooms: BTreeMap::new(), restored: store.restored().await? };
+        if let Err(error) = put.and(kept).and(appended) {
+            match error {
+                StoreError::Failed(_) | StoreError::Unreadable { .. } | StoreError::Closed => {}
+                // Fronts may be out that we know nothing of: the store tells where we are.
+                StoreError::Unanswered | StoreError::Distrusted | StoreError::Superseded { .. } => {
+                    self.rooms.clear()
+                }
+            }
+            return Err(error.into());
+        }
+        let mut snapshot = Snapshot { restored: store.restored().await?, ..Snapshot::default() };
         for (status, plan) in planned {
             let event = status.room.spec.event.clone();
             let Some(runtime) = self.rooms.get_mut(&event) else { continue };
@@ -240,7 +248,74 @@ impl Control {
             }
         }
         heard.measure(metrics);
+        self.keep_showing(&mut snapshot, &silent, metrics);
         Ok(snapshot)
+    }
+
+    /// One look of a controller that does not lead: what the leader has published is shown.
+    ///
+    /// # Errors
+    /// If the store fails: then what was shown before goes on to hold until its time is over.
+    pub async fn follow(
+        &mut self,
+        store: &Store,
+        heard: &HeardNow,
+        metrics: &Metrics,
+        now: Timestamp,
+    ) -> Result<Snapshot, ControlError> {
+        self.rooms.clear();
+        let Statuses { rooms, silent } = store.status(now).await?;
+        let mut snapshot = Snapshot { restored: store.restored().await?, ..Snapshot::default() };
+        for status in rooms {
+            let event = status.room.spec.event.clone();
+            let line = LineId { event: event.clone(), line: status.room.line };
+            let fronts = store.fronts(line.clone()).await?;
+            let draw = store.draw(line).await?;
+            let stock = heard.stock(&event).cloned();
+            // Without a front it is not open yet, which the leader changes at once.
+            if let Some(view) = followed(status, fronts, draw.as_ref(), stock) {
+                measure(&view, metrics);
+                snapshot.rooms.insert(event, Arc::new(view));
+            }
+        }
+        heard.measure(metrics);
+        self.keep_showing(&mut snapshot, &silent, metrics);
+        Ok(snapshot)
+    }
+
+    /// A room without an answer is shown as it was; it would else be taken for deleted, and
+    /// everybody would walk in.
+    fn keep_showing(&mut self, snapshot: &mut Snapshot, silent: &[EventId], metrics: &Metrics) {
+        for event in silent {
+            if let Some(view) = self.shown.get(event) {
+                snapshot.rooms.entry(event.clone()).or_insert_with(|| Arc::clone(view));
+            }
+        }
+        snapshot.is_partial = silent.iter().any(|event| !snapshot.rooms.contains_key(event));
+        for event in self.shown.keys().filter(|event| !snapshot.rooms.contains_key(*event)) {
+            metrics.forget(event.as_str());
+        }
+        self.shown.clone_from(&snapshot.rooms);
+    }
+
+    /// Takes in what requests have brought, at this controller and at the others.
+    async fn take_in(&mut self, store: &Store, rooms: &[RoomStatus]) -> Result<(), StoreError> {
+        for status in rooms {
+            let event = &status.room.spec.event;
+            let Some(runtime) = self.rooms.get_mut(event) else { continue };
+            let line = LineId { event: event.clone(), line: runtime.line };
+            let (gaps, orders) = (store.new_gaps(line, self.epoch).await?, runtime.orders);
+            if !gaps.is_empty() {
+                for at in aside(move || front::scattered(&gaps, &orders)).await? {
+                    let passed = runtime.front.give_back(at.lane, at.first, at.count);
+                    runtime.called.were_gaps(passed);
+                }
+            }
+            let came = status.admitted_total.saturating_sub(runtime.admitted_total);
+            runtime.admitted_total = status.admitted_total;
+            runtime.early += runtime.called.came(came);
+        }
+        Ok(())
     }
 
     /// Begins with rooms that are new here and forgets those that are gone.
@@ -248,17 +323,14 @@ impl Control {
         &mut self,
         store: &Store,
         rooms: &[RoomStatus],
-        metrics: &Metrics,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        // One without an answer begins again with what the store then says.
         self.rooms.retain(|event, runtime| {
-            let is_here = rooms
-                .iter()
-                .any(|status| status.room.spec.event == *event && status.room.line == runtime.line);
-            if !is_here {
-                metrics.forget(event.as_str());
-            }
-            is_here
+            let is_it = |status: &RoomStatus| {
+                status.room.spec.event == *event && status.room.line == runtime.line
+            };
+            rooms.iter().any(is_it)
         });
         for status in rooms {
             let spec = &status.room.spec;
@@ -266,7 +338,8 @@ impl Control {
                 continue;
             }
             let line = LineId { event: spec.event.clone(), line: status.room.line };
-            let signed = store.fronts(line.clone()).await?;
+            let signed = store.resume(line.clone(), self.epoch).await?;
+            let signed: Vec<Front> = signed.into_iter().map(|published| published.front).collect();
             let mut front = FrontState::resumed(signed.last(), status.issued, now);
             let draw = store.draw(line.clone()).await?;
             let orders = orders(draw.as_ref(), &line);
@@ -299,6 +372,7 @@ impl Control {
                 front,
                 pace: pace::State::starting(per_sec, now),
                 called,
+                admitted_total: status.admitted_total,
                 early: 0,
                 signed,
                 sealed: None,
@@ -557,6 +631,22 @@ impl Runtime {
         })
     }
 
+    /// The front with all that other controllers need.
+    fn published(&mut self, plan: &Planned, now: Timestamp) -> Published {
+        let waiting = std::array::from_fn(|lane| plan.front.lanes[lane].waiting());
+        Published {
+            front: plan.claims.clone(),
+            sealed: plan.sealed.as_ref().and_then(|sealed| sealed.as_ref().ok()).cloned(),
+            told: Some(Told {
+                decision: plan.decision.clone(),
+                law_per_sec: plan.pace.per_sec,
+                changed_at: self.changed_at,
+                waiting,
+                called: self.called.expected(now).saturating_add(plan.called),
+            }),
+        }
+    }
+
     /// What is to be remembered of the law and of those called, should we crash.
     fn law(&mut self, plan: &Planned, now: Timestamp) -> Law {
         Law {
@@ -661,6 +751,35 @@ impl Planned {
     }
 }
 
+/// The view of a controller that does not lead; `None` before the first front.
+fn followed(
+    status: RoomStatus,
+    fronts: Vec<Published>,
+    draw: Option<&DrawRecord>,
+    stock: Option<Stock>,
+) -> Option<RoomView> {
+    let line = LineId { event: status.room.spec.event.clone(), line: status.room.line };
+    let newest = fronts.last()?;
+    let (phase, sealed) = (newest.front.phase, newest.sealed.clone());
+    let told = fronts.iter().rev().find_map(|published| published.told.clone())?;
+    let Told { decision, law_per_sec, changed_at, waiting, called } = told;
+    Some(RoomView {
+        draw: draw.map(DrawRecord::published),
+        orders: orders(draw, &line),
+        phase,
+        inside: status.inside,
+        room: status.room,
+        signed: fronts.into_iter().map(|published| published.front).collect(),
+        sealed,
+        decision,
+        law_per_sec,
+        changed_at,
+        waiting,
+        called,
+        stock,
+    })
+}
+
 /// The lanes in which numbers opened ahead keep spaces free: those where somebody may come any
 /// moment. Numbers that an older configuration opened in a lane where nobody comes would else keep
 /// everybody else out for ever. Without anybody waiting, the standard lane is the one that opens.
@@ -751,12 +870,12 @@ fn int(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use admission_api::{Forward, Guard, LaneWeights, PaceLimits, PassRules, RoomSpec};
+    use admission_api::{Forward, Gap, Guard, LaneWeights, PaceLimits, PassRules, RoomSpec};
     use keys::{Id128, Key, Role, Validity};
     use prometheus::{Histogram, HistogramOpts};
 
     use super::*;
-    use crate::store::Deed;
+    use crate::store::{Deed, Turn};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -813,22 +932,22 @@ mod tests {
                 panic!("the store is empty");
             };
             let line = LineId { event: room.spec.event, line: room.line };
-            stage.store.lease(line, Lane::Standard, 100_000).await.unwrap();
+            stage
+                .store
+                .lease(line, Lane::Standard, 100_000, "edge-1".parse().unwrap(), NOW)
+                .await
+                .unwrap();
             stage
         }
 
         async fn tick(&mut self, keyring: &Keyring, now: Timestamp) -> Arc<RoomView> {
             let (heard, inbox) = (HeardNow::default(), Inbox::default());
             let Self { store, metrics, control, .. } = self;
+            if let Turn::Leads { epoch } = store.lead(now).await.unwrap() {
+                control.lead(epoch);
+            }
             let snapshot = control.tick(store, keyring, &heard, inbox, metrics, now).await.unwrap();
             Arc::clone(snapshot.rooms.values().next().unwrap())
-        }
-
-        async fn give_back(&mut self, keyring: &Keyring, gap: Gap, now: Timestamp) {
-            let (heard, inbox) =
-                (HeardNow::default(), Inbox { gaps: vec![gap], ..Inbox::default() });
-            let Self { store, metrics, control, .. } = self;
-            control.tick(store, keyring, &heard, inbox, metrics, now).await.unwrap();
         }
 
         async fn restarted(self, now: Timestamp) -> Self {
@@ -897,8 +1016,7 @@ mod tests {
             first: 11,
             count: 500,
         };
-        stage.store.give_back(vec![gap.clone()]).await.unwrap();
-        stage.give_back(&keyring, gap, NOW.plus_secs(1)).await;
+        stage.store.give_back("edge-1".parse().unwrap(), vec![gap]).await.unwrap();
         let view = stage.tick(&keyring, NOW.plus_secs(9)).await;
         assert_eq!((view.phase, view.waiting), (Phase::Scheduled, [0, 99_500, 0]));
         let view = stage.tick(&keyring, opens_at).await;

@@ -18,6 +18,9 @@ mod signals;
 mod start;
 pub mod store;
 
-pub use config::{ConfigError, ControllerConfig, DrandConfig, OriginConfig, Token, TokenRole};
+pub use config::{
+    ConfigError, ControllerConfig, DrandConfig, OriginConfig, RedisUrl, StoreConfig, Token,
+    TokenRole,
+};
 pub use control::ControlError;
 pub use start::{Controller, ControllerParts, StartError, start};

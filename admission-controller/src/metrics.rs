@@ -2,8 +2,8 @@
 
 use keys::Lane;
 use prometheus::{
-    CounterVec, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Every metric of the controller.
@@ -29,6 +29,9 @@ pub struct Metrics {
     pub(crate) over_target_seconds_total: CounterVec,
     pub(crate) publish_failures_total: IntCounterVec,
     pub(crate) epoch: Gauge,
+    pub(crate) is_leader: IntGauge,
+    pub(crate) takeovers_total: IntCounter,
+    pub(crate) store_settled_total: IntCounter,
     pub(crate) store_commit_seconds: Histogram,
 }
 
@@ -64,13 +67,29 @@ impl Metrics {
         registry.register(Box::new(over_target_seconds_total.clone()))?;
         let epoch = Gauge::new(
             "admission_epoch",
-            "Epoch of this start; fronts of an older epoch are refused everywhere.",
+            "Epoch of our last lead; fronts of an older epoch are refused everywhere.",
         )?;
         registry.register(Box::new(epoch.clone()))?;
+        let is_leader = IntGauge::new(
+            "admission_is_leader",
+            "1 while this controller moves the fronts; over all controllers there is one.",
+        )?;
+        registry.register(Box::new(is_leader.clone()))?;
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let takeovers_total =
+            counter("admission_takeovers_total", "How often this controller took the lead.")?;
+        let store_settled_total = counter(
+            "admission_store_settled_total",
+            "How often a store that may have lost writes was given back what others remembered.",
+        )?;
         let store_commit_seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "admission_store_commit_seconds",
-                "Time from the first operation of a transaction to its commit on disk.",
+                "Time of a transaction of the embedded store up to the disk, or of a call of Redis.",
             )
             .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0]),
         )?;
@@ -159,6 +178,9 @@ impl Metrics {
             )?,
             over_target_seconds_total,
             epoch,
+            is_leader,
+            takeovers_total,
+            store_settled_total,
             store_commit_seconds,
             registry,
         })

@@ -208,7 +208,7 @@ pub struct Inputs {
 }
 
 /// What a step decided.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// The pace to publish; 0 while the front stands.
     pub pace_per_sec: f64,

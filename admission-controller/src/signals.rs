@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use admission_api::{Latency, LoadReport, OriginSeen, Sync};
 use keys::{Id128, Owner, Timestamp};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -45,6 +46,17 @@ struct EdgeHeard {
     at: Timestamp,
     in_flight: u64,
     windows: VecDeque<(Timestamp, OriginSeen)>,
+    /// Whether it spoke to us, and not to another controller.
+    is_ours: bool,
+}
+
+/// The last sync of an edge, as controllers tell each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sight {
+    edge: Owner,
+    session: Id128,
+    seq: u64,
+    origin: OriginSeen,
 }
 
 /// An edge, for people.
@@ -83,22 +95,50 @@ impl Heard {
         edge.is_some_and(|edge| edge.session == sync.session && edge.seq >= sync.seq)
     }
 
-    /// An edge synced.
+    /// An edge synced with us.
     pub fn synced(&mut self, sync: &Sync, now: Timestamp) {
+        let Sync { edge, session, seq, origin, .. } = sync.clone();
+        self.take_in(Sight { edge, session, seq, origin }, true, now);
+    }
+
+    /// The last sync of every edge that spoke to us of late.
+    #[must_use]
+    pub fn sights(&self, now: Timestamp) -> Vec<Sight> {
+        let ours =
+            self.edges.iter().filter(|(_, heard)| heard.is_ours && now.since(heard.at) <= SEEN_FOR);
+        let sight = |(edge, heard): (&Owner, &EdgeHeard)| {
+            let origin = heard.windows.back()?.1.clone();
+            Some(Sight { edge: edge.clone(), session: heard.session, seq: heard.seq, origin })
+        };
+        ours.filter_map(sight).collect()
+    }
+
+    /// Edges synced with another controller. What was heard before says nothing new.
+    pub fn relayed(&mut self, sights: Vec<Sight>, now: Timestamp) {
+        for sight in sights {
+            let known = self.edges.get(&sight.edge);
+            if known.is_none_or(|known| known.session != sight.session || known.seq < sight.seq) {
+                self.take_in(sight, false, now);
+            }
+        }
+    }
+
+    fn take_in(&mut self, sight: Sight, is_ours: bool, now: Timestamp) {
         self.edges.retain(|_, edge| now.since(edge.at) < EDGE_FORGOTTEN_AFTER);
-        if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&sync.edge) {
+        if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&sight.edge) {
             return;
         }
-        let edge = self.edges.entry(sync.edge.clone()).or_insert_with(|| EdgeHeard {
-            session: sync.session,
+        let edge = self.edges.entry(sight.edge).or_insert_with(|| EdgeHeard {
+            session: sight.session,
             seq: 0,
             at: now,
             in_flight: 0,
             windows: VecDeque::new(),
+            is_ours,
         });
-        (edge.session, edge.seq, edge.at) = (sync.session, sync.seq, now);
-        edge.in_flight = sync.origin.in_flight;
-        edge.windows.push_back((now, sync.origin.clone()));
+        (edge.session, edge.seq, edge.at) = (sight.session, sight.seq, now);
+        (edge.in_flight, edge.is_ours) = (sight.origin.in_flight, is_ours);
+        edge.windows.push_back((now, sight.origin));
         while edge.windows.front().is_some_and(|(at, _)| now.since(*at) > SEEN_FOR) {
             edge.windows.pop_front();
         }
@@ -284,6 +324,7 @@ mod tests {
             },
             rooms: Vec::new(),
             revoked_after: 0,
+            held: None,
         }
     }
 

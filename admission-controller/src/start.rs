@@ -1,6 +1,7 @@
 //! Starts a controller and stops it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,15 +11,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::app::{App, Leases, Trouble, told_to_stop};
+use crate::app::{App, Trouble, told_to_stop};
 use crate::clock::Clock;
-use crate::config::{ConfigError, ControllerConfig};
+use crate::config::{ConfigError, ControllerConfig, RedisUrl, StoreConfig};
 use crate::control::{Control, ControlError, Inbox, Snapshot};
 use crate::drand;
 use crate::http;
 use crate::metrics::Metrics;
 use crate::signals::{self, Heard};
-use crate::store::{Store, StoreError};
+use crate::store::{RedisPlace, Store, StoreError};
 
 /// After being told to stop, requests under way have this long to finish.
 const STOP_WITHIN: Duration = Duration::from_millis(800);
@@ -42,10 +43,10 @@ pub enum StartError {
     #[error(transparent)]
     Keys(#[from] KeyFileError),
     /// The store cannot be opened.
-    #[error("store in {directory} cannot be used")]
+    #[error("store in {place} cannot be used")]
     Store {
-        /// Where it was looked for.
-        directory: std::path::PathBuf,
+        /// Where it was looked for: a folder, or Redis.
+        place: String,
         /// The cause.
         source: StoreError,
     },
@@ -115,15 +116,12 @@ pub async fn start(
     let now = clock.now();
     let metrics = Metrics::new()?;
     let keyring = Keyring::load(&config.keyring)?;
-    let in_store = |source| StartError::Store { directory: config.data_dir.clone(), source };
-    let directory = config.data_dir.clone();
-    let commits = metrics.store_commit_seconds.clone();
-    let store = tokio::task::spawn_blocking(move || Store::embedded(&directory, commits, now))
-        .await
-        .map_err(|_| in_store(StoreError::Closed))?
-        .map_err(in_store)?;
-    #[allow(clippy::cast_precision_loss)] // seconds since the epoch, far below 2^52
-    metrics.epoch.set(store.epoch() as f64);
+    let place = match &config.store {
+        StoreConfig::Embedded => config.data_dir.display().to_string(),
+        StoreConfig::Redis { .. } => "Redis".to_owned(),
+    };
+    let in_store = |source| StartError::Store { place: place.clone(), source };
+    let store = open_store(&config, &metrics, now).await.map_err(in_store)?;
     let app = Arc::new(App {
         name: config.name.clone(),
         tokens: config.tokens,
@@ -136,11 +134,16 @@ pub async fn start(
         metrics,
         control: tokio::sync::Mutex::new(Control::new(config.name)),
         inbox: Mutex::new(Inbox::default()),
-        leases: Mutex::new(Leases::default()),
         traffic: Mutex::default(),
         trouble: Mutex::new(Trouble::default()),
-        published_at: Mutex::new(Instant::now()),
+        turn: Mutex::new(None),
+        is_ready: AtomicBool::new(false),
+        came_round_at: Mutex::new(Instant::now()),
     });
+    let mut tasks = JoinSet::new();
+    // Edges may show what they hold while the store is being trusted; all else waits.
+    tasks.spawn(serve(listener, http::router(Arc::clone(&app)), shutdown.clone()));
+    app.get_ready(&mut shutdown.clone()).await?;
     for spec in config.rooms {
         let event = spec.event.clone();
         if let Some(room) = store.configure(spec, now).await.map_err(in_store)? {
@@ -152,9 +155,8 @@ pub async fn start(
             );
         }
     }
-    app.tick(now).await?;
-
-    let mut tasks = JoinSet::new();
+    app.tick(clock.now()).await?;
+    app.is_now_ready();
     if let Some(origin) = config.origin {
         let client = origin_client()?;
         let heard = Arc::clone(&app.heard);
@@ -165,10 +167,33 @@ pub async fn start(
         tasks.spawn(drand::watch(Arc::clone(&app), drand, client, shutdown.clone()));
     }
     tasks.spawn(Arc::clone(&app).run_control(shutdown.clone()));
-    tasks.spawn(Arc::clone(&app).watch_keys(config.keyring, shutdown.clone()));
-    tasks.spawn(serve(listener, http::router(app), shutdown));
-    tracing::info!(%addr, epoch = store.epoch(), "controller: started");
+    tasks.spawn(Arc::clone(&app).watch_keys(config.keyring, shutdown));
+    tracing::info!(%addr, "controller: started");
     Ok(Controller { addr, tasks, store })
+}
+
+async fn open_store(
+    config: &ControllerConfig,
+    metrics: &Metrics,
+    now: Timestamp,
+) -> Result<Store, StoreError> {
+    let seconds = metrics.store_commit_seconds.clone();
+    match &config.store {
+        StoreConfig::Embedded => {
+            let directory = config.data_dir.clone();
+            tokio::task::spawn_blocking(move || Store::embedded(&directory, seconds, now))
+                .await
+                .map_err(|_| StoreError::Closed)?
+        }
+        StoreConfig::Redis { urls, cluster, prefix } => {
+            let place = RedisPlace {
+                urls: urls.iter().map(RedisUrl::expose).map(str::to_owned).collect(),
+                is_cluster: *cluster,
+                prefix: prefix.clone(),
+            };
+            Store::redis(&place, config.name.clone(), seconds, now).await
+        }
+    }
 }
 
 fn origin_client() -> Result<reqwest::Client, reqwest::Error> {

@@ -104,6 +104,9 @@ pub struct OriginConfig {
 pub struct ControllerConfig {
     /// Its base URL.
     pub url: String,
+    /// Base URLs of further controllers on the same store: asked in turn while one does not answer.
+    #[serde(default)]
+    pub other_urls: Vec<String>,
     /// Bearer token of the role `edge`.
     pub token: Secret,
 }
@@ -223,10 +226,13 @@ impl EdgeConfig {
         if !(1..=256).contains(&config.threads) {
             return refuse("threads", "between 1 and 256");
         }
-        if !config.controller.url.starts_with("http://")
-            && !config.controller.url.starts_with("https://")
-        {
+        let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        if !is_url(&config.controller.url) {
             return refuse("controller.url", "a URL with http:// or https://");
+        }
+        let others = &config.controller.other_urls;
+        if others.len() > 15 || !others.iter().all(is_url) {
+            return refuse("controller.other_urls", "a list of at most 15 such URLs");
         }
         if !(1..=600_000).contains(&config.origin.connect_ms_max) {
             return refuse("origin.connect_ms_max", "between 1 and 600000");
@@ -271,6 +277,7 @@ mod tests {
         check("threads = 2",                   "thread = 2",                      "unknown field `thread`");
         check("name = \"edge-1\"",             "name = \"Edge 1\"",               "owner \"Edge 1\" is not");
         check("http://127.0.0.1:7001",         "ftp://x",                         "controller.url is not a URL");
+        check("# other_urls = [\"http://127.0.0.1:7011\"]", "other_urls = [\"7011\"]",     "controller.other_urls is not a list");
         check("127.0.0.1:7002",                "nowhere",                         "invalid socket address");
         check("new_per_minute = 100",          "new_per_minute = 0",              "nonzero");
         check("\"127.0.0.1/32\"",              "\"localhost\"",                   "is not an address range");

@@ -48,6 +48,8 @@ pub struct RoomNow {
 pub struct FrontNow {
     /// What it says.
     pub claims: Arc<Front>,
+    /// The same as it was signed.
+    pub sealed: Sealed<Front>,
     /// The document as it is served.
     pub document: Rendered,
     /// Its entity tag; weak, for it is the same in every encoding.
@@ -190,6 +192,14 @@ impl Live {
     #[must_use]
     pub fn is_revoked(&self, jti: &Id128, now: Timestamp) -> bool {
         self.revoked.read().get(jti).is_some_and(|revoked| revoked.from <= now)
+    }
+
+    /// The newest front of each room, as it was signed.
+    #[must_use]
+    pub fn held_fronts(&self) -> Vec<Sealed<Front>> {
+        let rooms = self.rooms.load();
+        let fronts = rooms.iter().filter_map(|room| room.front.as_ref());
+        fronts.map(|front| front.sealed.clone()).collect()
     }
 
     /// Up to where ends of passes are known, for the next sync.
@@ -369,7 +379,17 @@ fn newer(
     let encodings = Encodings::new(|encoding| answer(encoding, false)).ok()?;
     let not_modified = Arc::new(Document::new(&answer(None, true)).ok()?);
     let claims = Arc::new(heard);
-    Some(FrontNow { claims, document, etag, encodings, pushed, not_modified, orders, floors })
+    Some(FrontNow {
+        claims,
+        sealed,
+        document,
+        etag,
+        encodings,
+        pushed,
+        not_modified,
+        orders,
+        floors,
+    })
 }
 
 #[cfg(test)]
@@ -402,6 +422,7 @@ mod tests {
             revoked: vec![],
             revoked_upto: 0,
             restored: vec![],
+            wants_held: false,
         };
         live.hear(reply, &Keyring::default(), &Pages::new(), Timestamp::default());
         let check = |host: &str, path: &str, expected: (&str, bool)| {
@@ -446,6 +467,7 @@ mod tests {
                 revoked: vec![],
                 revoked_upto: 0,
                 restored: vec![],
+                wants_held: false,
             };
             self.live.hear(reply, &self.keyring, &Pages::new(), now)
         }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use admission_api::{Gap, Lease};
+use admission_api::{Gap, HeldNumber, Lease};
 use keys::{EventId, Lane};
 
 /// How much of the recent join rate a block covers.
@@ -30,6 +30,8 @@ const RATE_WEIGHT: f64 = 0.5;
 struct Pool {
     blocks: VecDeque<Block>,
     gaps: Vec<Gap>,
+    /// The newest line and the highest number of it that was leased.
+    highest: Option<(u64, u64)>,
     /// Joins a second, smoothed.
     rate: f64,
     taken_since: u64,
@@ -168,6 +170,17 @@ impl Numbers {
         gaps
     }
 
+    /// The highest numbers that we were given.
+    #[must_use]
+    pub fn held(&self) -> Vec<HeldNumber> {
+        let pools = lock(&self.pools);
+        let held = pools.values().filter_map(|shelf| {
+            let (line, num) = lock(&shelf.pool).highest?;
+            Some(HeldNumber { event: shelf.event.clone(), line, lane: shelf.lane, num })
+        });
+        held.collect()
+    }
+
     /// Takes back gaps that could not be reported.
     pub fn keep_gaps(&self, gaps: Vec<Gap>) {
         for gap in gaps {
@@ -216,6 +229,8 @@ impl Shelf {
             until: now + Duration::from_millis(lease.valid_ms),
         });
         pool.taken_since += 1;
+        let last = lease.first.saturating_add(lease.count.saturating_sub(1));
+        pool.highest = pool.highest.max(Some((lease.line, last)));
         (lease.first, lease.line)
     }
 
@@ -312,6 +327,8 @@ mod tests {
         let expected = Gap { event: event(), line: 1, lane: Lane::Standard, first: 2, count: 9 };
         assert_eq!(gaps, [expected]);
         assert_eq!(numbers.gaps(Instant::now()), []);
+        let held = HeldNumber { event: event(), line: 1, lane: Lane::Standard, num: 10 };
+        assert_eq!(numbers.held(), [held], "it stays the highest that we were given");
     }
 
     #[tokio::test]

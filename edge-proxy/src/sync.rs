@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use admission_api::{EndRequest, Gap, OriginSeen, Sync};
+use admission_api::{EndRequest, Gap, Held, OriginSeen, Sync};
 use keys::{Id128, Keyring, Timestamp};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -23,12 +23,19 @@ const ENDS_EVERY: Duration = Duration::from_millis(500);
 /// Ends of passes under way at once.
 const ENDS_AT_ONCE: usize = 16;
 
+/// What one sync leaves for the next.
+struct SoFar {
+    synced_at: Instant,
+    /// The controller asked for what we hold, or gave no answer: its store may have lost writes.
+    is_held_wanted: bool,
+}
+
 /// Runs until `is_drained`: until the last request is dealt with, not until no more are accepted.
 pub async fn run(desk: Arc<Desk>, keyring_path: PathBuf, mut is_drained: watch::Receiver<bool>) {
     let ends = tokio::spawn(run_ends(Arc::clone(&desk), is_drained.clone()));
     let session = Id128::random();
     let mut seq = 0;
-    let mut last = Instant::now();
+    let mut so_far = SoFar { synced_at: Instant::now(), is_held_wanted: false };
     let mut keys_changed = modified(&keyring_path);
     loop {
         let every = if desk.live.heard_at().is_some() { SYNC_EVERY } else { FIRST_SYNC_EVERY };
@@ -36,7 +43,7 @@ pub async fn run(desk: Arc<Desk>, keyring_path: PathBuf, mut is_drained: watch::
         pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pause.reset();
         seq += 1;
-        sync(&desk, session, seq, desk.numbers.gaps(Instant::now()), &mut last).await;
+        sync(&desk, session, seq, desk.numbers.gaps(Instant::now()), &mut so_far).await;
         if seq % HOUSEKEEPING_EVERY == 0 {
             let changed = modified(&keyring_path);
             if changed != keys_changed {
@@ -52,7 +59,7 @@ pub async fn run(desk: Arc<Desk>, keyring_path: PathBuf, mut is_drained: watch::
         };
         if is_stopping {
             // What was not handed out is given back, so that the front does not wait for it.
-            sync(&desk, session, seq + 1, desk.numbers.all_gaps(), &mut last).await;
+            sync(&desk, session, seq + 1, desk.numbers.all_gaps(), &mut so_far).await;
             // It ends after its own last round, or with this runtime.
             let _ = ends.await;
             return;
@@ -79,10 +86,11 @@ pub async fn stopping(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|is_stopping| *is_stopping).await;
 }
 
-async fn sync(desk: &Desk, session: Id128, seq: u64, gaps: Vec<Gap>, last: &mut Instant) {
+async fn sync(desk: &Desk, session: Id128, seq: u64, gaps: Vec<Gap>, so_far: &mut SoFar) {
     let drained = desk.outbox.drain();
-    let window = last.elapsed();
-    *last = Instant::now();
+    let window = so_far.synced_at.elapsed();
+    so_far.synced_at = Instant::now();
+    let held = || Held { fronts: desk.live.held_fronts(), numbers: desk.numbers.held() };
     let origin = OriginSeen {
         window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
         in_flight: u64::try_from(desk.metrics.origin_in_flight.get()).unwrap_or(0),
@@ -97,9 +105,11 @@ async fn sync(desk: &Desk, session: Id128, seq: u64, gaps: Vec<Gap>, last: &mut 
         origin,
         rooms: drained.traffic,
         revoked_after: desk.live.revoked_upto(),
+        held: so_far.is_held_wanted.then(held),
     };
     match desk.controller.sync(&report).await {
         Ok(reply) => {
+            so_far.is_held_wanted = reply.wants_held;
             let keyring = desk.keyring.load_full();
             let refusals = desk.live.hear(reply, &keyring, &desk.pages, Timestamp::now());
             for refusal in refusals {
@@ -108,6 +118,7 @@ async fn sync(desk: &Desk, session: Id128, seq: u64, gaps: Vec<Gap>, last: &mut 
             }
         }
         Err(error) => {
+            so_far.is_held_wanted = true;
             desk.metrics.controller_failures_total.with_label_values(&["sync"]).inc();
             desk.outbox.failures.warn("sync", &error);
             desk.numbers.keep_gaps(report.gaps);

@@ -70,8 +70,37 @@ pub struct Sync {
     pub origin: OriginSeen,
     /// Traffic by room since the last sync.
     pub rooms: Vec<RoomTraffic>,
-    /// Ends of passes are known up to here: `revoked_upto` of the last answer, 0 at first.
+    /// Ends of passes are known up to here: `revoked_upto` of the last answer of this controller, 0
+    /// at first.
     pub revoked_after: u64,
+    /// What the edge holds, if it was asked for or the last sync failed: a store that lost writes
+    /// is given it back.
+    #[serde(default)]
+    pub held: Option<Held>,
+}
+
+/// What an edge holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The newest front of each room.
+    pub fronts: Vec<Sealed<Front>>,
+    /// The highest numbers.
+    pub numbers: Vec<HeldNumber>,
+}
+
+/// The highest number of a lane that an edge was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldNumber {
+    /// The event.
+    pub event: EventId,
+    /// The line's generation.
+    pub line: u64,
+    /// The lane.
+    pub lane: Lane,
+    /// The number.
+    pub num: u64,
 }
 
 /// The origin as an edge saw it.
@@ -115,6 +144,9 @@ pub struct SyncReply {
     pub revoked_upto: u64,
     /// Visitors whose judgement was taken back.
     pub restored: Vec<Restored>,
+    /// The next sync is to tell what the edge holds.
+    #[serde(default)]
+    pub wants_held: bool,
 }
 
 /// A pass that ended before its time.

@@ -11,8 +11,8 @@ mod room;
 pub mod headers;
 
 pub use edge::{
-    Claim, ClaimOutcome, EndReason, EndRequest, Gap, Lease, LeaseRequest, OriginSeen, Renewal,
-    RenewalOutcome, Restored, Revoked, RoomTraffic, Sync, SyncReply,
+    Claim, ClaimOutcome, EndReason, EndRequest, Gap, Held, HeldNumber, Lease, LeaseRequest,
+    OriginSeen, Renewal, RenewalOutcome, Restored, Revoked, RoomTraffic, Sync, SyncReply,
 };
 pub use latency::Latency;
 pub use load::{LoadReport, Stock};

@@ -3,24 +3,27 @@
 use std::sync::Arc;
 
 use admission_api::{
-    Claim, ClaimOutcome, EndRequest, Gap, Lease, LeaseRequest, Renewal, RenewalOutcome, Sync,
-    SyncReply,
+    Claim, ClaimOutcome, EndRequest, Held, HeldNumber, Lease, LeaseRequest, Renewal,
+    RenewalOutcome, Sync, SyncReply,
 };
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use keys::{Id128, Phase, Refusal as Refused};
+use keys::{Id128, Phase, Refusal as Refused, Timestamp};
 
 use super::{Body, Caller, Refusal, fresh};
 use crate::app::{App, lock};
 use crate::claims::{self, PassRecord, Verdict};
-use crate::store::{Counted, PassId, RenewTo};
+use crate::store::{Counted, LineId, PassId, Published, RenewTo};
 
 /// Most numbers in one lease: 250 ms of 200 000 joins a second.
 const LEASE_COUNT_MAX: u64 = 50_000;
 /// How long leased numbers may be handed out. It bounds how far two joins can be swapped, and
 /// leaves a slow answer time to arrive.
 const LEASE_VALID_MS: u64 = 500;
+
+/// Most fronts and most numbers of an edge that are looked at.
+const HELD_MAX: usize = 3000;
 
 pub(super) async fn lease(
     State(app): State<Arc<App>>,
@@ -44,10 +47,11 @@ pub(super) async fn lease(
     let request = LeaseRequest { count: request.count.min(LEASE_COUNT_MAX), ..request };
     let line = view.line();
     let generation = line.line;
-    let Some(first) = app.store.lease(line, request.lane, request.count).await? else {
+    let (edge, now) = (request.edge.clone(), app.clock.now());
+    let leased = app.store.lease(line, request.lane, request.count, edge, now).await?;
+    let Some(first) = leased else {
         return Err(Refusal::unknown_room(request.event.as_str()));
     };
-    lock(&app.leases).add(&request, generation, first, app.clock.now());
     app.metrics.leases_total.with_label_values(&[request.lane.label()]).inc();
     let count = request.count;
     Ok(fresh(Lease { line: generation, first, count, valid_ms: LEASE_VALID_MS }))
@@ -60,17 +64,15 @@ pub(super) async fn sync(
 ) -> Result<Response, Refusal> {
     caller.is_edge(&sync.edge)?;
     let now = app.clock.now();
+    if let Some(held) = &sync.held {
+        take_in_held(&app, held, now);
+    }
+    if !app.is_ready() {
+        return Err(Refusal::starting());
+    }
     if !lock(&app.heard).is_repeated(&sync) {
-        let gaps: Vec<Gap> = {
-            let leases = lock(&app.leases);
-            sync.gaps.iter().filter(|gap| leases.covers(&sync.edge, gap)).cloned().collect()
-        };
-        if gaps.len() < sync.gaps.len() {
-            let dropped = sync.gaps.len() - gaps.len();
-            tracing::debug!(edge = sync.edge.as_str(), dropped, "sync: gaps of no known lease");
-        }
-        if !gaps.is_empty() {
-            app.store.give_back(gaps.clone()).await?;
+        if !sync.gaps.is_empty() {
+            app.store.give_back(sync.edge.clone(), sync.gaps.clone()).await?;
         }
         for suspicion in &sync.suspicions {
             if app.snapshot.load().rooms.contains_key(&suspicion.event) {
@@ -86,11 +88,6 @@ pub(super) async fn sync(
             }
         }
         // From here on nothing fails: what was taken in is noted as taken in.
-        let new: Vec<Gap> = {
-            let mut leases = lock(&app.leases);
-            gaps.iter().flat_map(|gap| leases.take_back(gap)).collect()
-        };
-        app.take_back(&new);
         let snapshot = app.snapshot.load();
         let known = sync.rooms.iter().filter(|room| snapshot.rooms.contains_key(&room.event));
         for room in known {
@@ -112,7 +109,24 @@ pub(super) async fn sync(
         revoked,
         revoked_upto,
         restored: snapshot.restored.clone(),
+        wants_held: app.store.is_settling(),
     }))
+}
+
+/// What an edge holds is put back should the store have lost it. Fronts are ours by their
+/// signature; a number is believed within bounds.
+fn take_in_held(app: &App, held: &Held, now: Timestamp) {
+    let keyring = app.keyring.load();
+    for sealed in held.fronts.iter().take(HELD_MAX) {
+        if let Ok(front) = keyring.open_for_any_event(sealed, now) {
+            let (front, sealed) = (front.into_inner(), Some(sealed.clone()));
+            app.store.see_front(Published { front, sealed, told: None });
+        }
+    }
+    for HeldNumber { event, line, lane, num } in held.numbers.iter().take(HELD_MAX) {
+        let line = LineId { event: event.clone(), line: *line };
+        app.store.see_number(&line, *lane, *num);
+    }
 }
 
 pub(super) async fn claim(

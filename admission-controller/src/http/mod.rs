@@ -30,6 +30,8 @@ use crate::config::TokenRole;
 use crate::control::ControlError;
 use crate::store::StoreError;
 
+/// Where edges sync; also heard while the store is not trusted yet.
+const SYNC: &str = "/edge/v1/sync";
 /// Longest sync. An edge that was cut off sends what has gathered, thousands of gaps and suspicions
 /// with their evidence; were that refused, it would send the same again for ever. Only edges, which
 /// have shown a token, may send so much.
@@ -47,7 +49,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     };
     let edge = Router::new()
         .route("/edge/v1/lease", post(edge::lease))
-        .route("/edge/v1/sync", post(edge::sync).layer(DefaultBodyLimit::max(SYNC_BYTES_MAX)))
+        .route(SYNC, post(edge::sync).layer(DefaultBodyLimit::max(SYNC_BYTES_MAX)))
         .route("/edge/v1/claim", post(edge::claim))
         .route("/edge/v1/renew", post(edge::renew))
         .route("/edge/v1/end", post(edge::end));
@@ -104,6 +106,11 @@ impl Refusal {
         self
     }
 
+    pub fn starting() -> Self {
+        let refusal = Self::new(503, "starting", "the rooms are not known yet");
+        Self { retry_after_secs: Some(1), ..refusal }
+    }
+
     pub fn unknown_room(event: &str) -> Self {
         let detail = format!("event {:?} has no room", event.chars().take(64).collect::<String>());
         Self::new(404, "unknown-room", "there is no such room").detail(detail)
@@ -130,10 +137,16 @@ impl IntoResponse for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "http: a request failed for the store"
-        );
+        match error {
+            // The control loop says so once, and not with every visitor.
+            StoreError::Unanswered | StoreError::Distrusted => {
+                tracing::debug!(%error, "http: a request failed for the store");
+            }
+            error => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "http: a request failed for the store"
+            ),
+        }
         let refusal = Self::new(503, "store-unavailable", "the store does not answer");
         Self { retry_after_secs: Some(1), ..refusal }
     }
@@ -235,6 +248,9 @@ async fn authorize(
     if token.role != guard.role {
         return Err(Refusal::new(403, "wrong-role", "this token is for something else"));
     }
+    if !guard.app.is_ready() && request.uri().path() != SYNC {
+        return Err(Refusal::starting());
+    }
     request.extensions_mut().insert(Caller(token.name.clone()));
     Ok(next.run(request).await)
 }
@@ -276,7 +292,8 @@ async fn health(State(app): State<Arc<App>>) -> Response {
         .collect();
     let status = if is_well { "ok" } else { "degraded" };
     let code = if silent_for.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (code, fresh(json!({"status": status, "parts": said}))).into_response()
+    (code, fresh(json!({"status": status, "parts": said, "leads": app.epoch().is_some()})))
+        .into_response()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {

@@ -1,6 +1,7 @@
 //! Answers operators: rooms, their state, and changes to them. Every change is noted.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use admission_api::{RoomError, RoomSpec};
 use axum::extract::{Extension, Path, Query, State};
@@ -21,6 +22,10 @@ use crate::store::{Deed, Given, Put};
 const DECISIONS_DEFAULT: u64 = 200;
 /// Most entries of a page.
 const DECISIONS_MAX: u64 = 1000;
+/// A leader that lives has published a change by then: it looks twice a second.
+const PUBLISHED_WITHIN: Duration = Duration::from_millis(1500);
+/// Between two looks whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a change is tried again when somebody else changed the room meanwhile.
 const TRIES_MAX: usize = 5;
 
@@ -30,19 +35,30 @@ fn view(app: &App, event: &str) -> Result<Arc<RoomView>, Refusal> {
     snapshot.rooms.get(&event).cloned().ok_or_else(|| Refusal::unknown_room(event.as_str()))
 }
 
-/// A room that was just changed, once the change is published.
+/// A room that was just changed, once the change is published: by us, or by the leader soon.
 async fn changed(app: &App, event: &EventId, status: StatusCode) -> Result<Response, Refusal> {
-    let now = app.clock.now();
-    app.tick(now).await?;
-    let view = view(app, event.as_str())?;
-    Ok((status, fresh(RoomShape::of(app, &view, now))).into_response())
+    let published = |view: &RoomView| view.front().map(|front| (front.epoch, front.seq));
+    let before = view(app, event.as_str()).ok().and_then(|view| published(&view));
+    let deadline = Instant::now() + PUBLISHED_WITHIN;
+    loop {
+        let now = app.clock.now();
+        app.tick(now).await?;
+        let is_last = app.epoch().is_some() || Instant::now() >= deadline;
+        match view(app, event.as_str()) {
+            Ok(view) if is_last || published(&view) > before => {
+                return Ok((status, fresh(RoomShape::of(app, &view, now))).into_response());
+            }
+            Err(refusal) if is_last => return Err(refusal),
+            Ok(_) | Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
 }
 
 pub(super) async fn rooms(State(app): State<Arc<App>>) -> Response {
     let now = app.clock.now();
     let snapshot = app.snapshot.load();
     let rooms = snapshot.rooms.values().map(|view| RoomShape::of(&app, view, now)).collect();
-    fresh(RoomsShape { controller: app.name.clone(), epoch: app.store.epoch(), now, rooms })
+    fresh(RoomsShape { controller: app.name.clone(), epoch: app.epoch(), now, rooms })
 }
 
 pub(super) async fn room(

@@ -105,7 +105,7 @@ impl RoomShape {
 #[derive(Serialize)]
 pub(super) struct RoomsShape {
     pub controller: Owner,
-    pub epoch: u64,
+    pub epoch: Option<u64>,
     pub now: Timestamp,
     pub rooms: Vec<RoomShape>,
 }

@@ -234,6 +234,7 @@ fn sync(seq: u64) -> Sync {
         origin: OriginSeen::default(),
         rooms: Vec::new(),
         revoked_after: 0,
+        held: None,
     }
 }
 

@@ -6,9 +6,10 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keys::{Beacon, Draw, Opened};
+use serde::{Deserialize, Serialize};
 
 /// A draw that was announced.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrawRecord {
     /// Revealed at the opening.
     pub secret: [u8; 32],

@@ -9,6 +9,9 @@
 mod draw;
 mod embedded;
 mod entry;
+mod leases;
+mod redis;
+mod revocations;
 #[cfg(test)]
 mod suite;
 
@@ -17,12 +20,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use admission_api::{EndReason, Gap, Restored, Revoked, Room, RoomSpec, Suspicion};
-use keys::{Beacon, EventId, Front, Id128, Lane, Timestamp};
+use keys::{Beacon, EventId, Front, Id128, Lane, Owner, Sealed, Timestamp};
+use serde::{Deserialize, Serialize};
 
 pub use self::draw::{DrawRecord, Given};
 pub use self::embedded::Embedded;
 pub use self::entry::{Entry, EntryKind, Judged, JudgedState, Numbered};
+pub use self::redis::{Redis, RedisPlace};
 use crate::claims::{Known, PassRecord};
+use crate::pace::Decision;
+
+/// A used place is remembered for this long after its end: edges' clocks may be behind ours.
+const USED_FOR_SECS: u64 = 3600;
+/// Most suspicions of a line: more than any review gets through, and some 200 MB with evidence.
+#[cfg(not(test))]
+const SUSPICIONS_MAX: u64 = 200_000;
+#[cfg(test)]
+const SUSPICIONS_MAX: u64 = 20;
 
 /// Why the store gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -42,6 +56,12 @@ pub enum StoreError {
     /// It was closed.
     #[error("store is closed")]
     Closed,
+    /// It did not answer in time. Whether the operation happened is not known.
+    #[error("store does not answer")]
+    Unanswered,
+    /// It may have lost writes, and answers again when what was lost is brought back.
+    #[error("store may have lost writes, which are being brought back")]
+    Distrusted,
     /// Another controller has published since.
     #[error("front {epoch}/{seq} of {event} is older than what was published")]
     Superseded {
@@ -77,6 +97,58 @@ pub struct RoomStatus {
     pub inside: u64,
     /// Numbers handed out, by [`Lane::index`].
     pub issued: [u64; 3],
+    /// Claims that have counted. It only grows while the store stays open.
+    pub admitted_total: u64,
+}
+
+/// All rooms, as far as there is an answer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Statuses {
+    /// Those that are known.
+    pub rooms: Vec<RoomStatus>,
+    /// There is no trusted answer about these at the moment. They are not gone.
+    pub silent: Vec<EventId>,
+}
+
+/// Who moves the fronts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// We do.
+    Leads {
+        /// Greater than that of everybody who led before.
+        epoch: u64,
+    },
+    /// Another controller does.
+    Follows {
+        /// Its name.
+        leader: String,
+    },
+}
+
+/// A front as other controllers need it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// The front.
+    pub front: Front,
+    /// The same, signed; absent if no key could, or after a restart of the embedded store.
+    pub sealed: Option<Sealed<Front>>,
+    /// What the leader knows of the room beside it.
+    pub told: Option<Told>,
+}
+
+/// What a leader tells people through the other controllers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// The decision.
+    pub decision: Decision,
+    /// What the law allows, also while the front stands.
+    pub law_per_sec: f64,
+    /// When the pace last changed.
+    pub changed_at: Timestamp,
+    /// Waiting visitors, by [`Lane::index`].
+    pub waiting: [u64; 3],
+    /// Called and not come.
+    pub called: u64,
 }
 
 /// A line: an event and the generation of its line.
@@ -154,6 +226,8 @@ pub enum Restore {
 pub enum Store {
     /// In a file of this machine.
     Embedded(Embedded),
+    /// In Redis, with other controllers.
+    Redis(Redis),
 }
 
 impl Store {
@@ -169,11 +243,85 @@ impl Store {
         Embedded::open(directory, commit_secs, now).map(Self::Embedded)
     }
 
-    /// Our turn as leader: greater than that of everybody who opened this store before.
-    #[must_use]
-    pub fn epoch(&self) -> u64 {
+    /// Connects to Redis.
+    ///
+    /// # Errors
+    /// If it cannot be reached.
+    pub async fn redis(
+        place: &RedisPlace,
+        name: Owner,
+        call_secs: prometheus::Histogram,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        Redis::open(place, name, call_secs, now).await.map(Self::Redis)
+    }
+
+    /// Takes the lead, keeps it, or tells who has it. To be called more often than the lead lasts.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn lead(&self, now: Timestamp) -> Result<Turn, StoreError> {
         match self {
-            Self::Embedded(store) => store.epoch(),
+            Self::Embedded(store) => Ok(Turn::Leads { epoch: store.epoch() }),
+            Self::Redis(store) => store.lead(now).await,
+        }
+    }
+
+    /// Whether other controllers use it as well.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Redis(_) => true,
+        }
+    }
+
+    /// Whether writes may be lost and are being brought back: edges are asked what they hold.
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Redis(store) => store.is_settling(),
+        }
+    }
+
+    /// One step towards trusting the store again, as the leader of this epoch or as a follower.
+    /// Whether nothing is left to do.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn settle(&self, epoch: Option<u64>) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(_) => Ok(true),
+            Self::Redis(store) => store.settle(epoch).await,
+        }
+    }
+
+    /// An edge holds this front, which was verified: should the store lose it, it is brought back.
+    pub fn see_front(&self, published: Published) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(store) => store.see_front(published),
+        }
+    }
+
+    /// An edge has this number: should the store forget, it is not handed out again.
+    pub fn see_number(&self, line: &LineId, lane: Lane, num: u64) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(store) => store.see_number(line, lane, num),
+        }
+    }
+
+    /// Leaves word for the other controllers and takes theirs, by name. A word that is not renewed
+    /// for a while is forgotten.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn meet(&self, word: String) -> Result<Vec<(String, String)>, StoreError> {
+        match self {
+            Self::Embedded(_) => Ok(Vec::new()),
+            Self::Redis(store) => store.meet(word).await,
         }
     }
 
@@ -181,6 +329,7 @@ impl Store {
     pub async fn close(&self) {
         match self {
             Self::Embedded(store) => store.close().await,
+            Self::Redis(store) => store.close().await,
         }
     }
 
@@ -188,9 +337,10 @@ impl Store {
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn status(&self, now: Timestamp) -> Result<Vec<RoomStatus>, StoreError> {
+    pub async fn status(&self, now: Timestamp) -> Result<Statuses, StoreError> {
         match self {
             Self::Embedded(store) => store.status(now).await,
+            Self::Redis(store) => store.status(now).await,
         }
     }
 
@@ -206,6 +356,7 @@ impl Store {
     ) -> Result<Option<Room>, StoreError> {
         match self {
             Self::Embedded(store) => store.configure(spec, now).await,
+            Self::Redis(store) => store.configure(spec, now).await,
         }
     }
 
@@ -216,6 +367,7 @@ impl Store {
     pub async fn create(&self, spec: RoomSpec, deed: Deed) -> Result<Put, StoreError> {
         match self {
             Self::Embedded(store) => store.create(spec, deed).await,
+            Self::Redis(store) => store.create(spec, deed).await,
         }
     }
 
@@ -231,6 +383,7 @@ impl Store {
     ) -> Result<Put, StoreError> {
         match self {
             Self::Embedded(store) => store.change(spec, version, deed).await,
+            Self::Redis(store) => store.change(spec, version, deed).await,
         }
     }
 
@@ -247,10 +400,11 @@ impl Store {
     ) -> Result<Put, StoreError> {
         match self {
             Self::Embedded(store) => store.delete(event, version, deed).await,
+            Self::Redis(store) => store.delete(event, version, deed).await,
         }
     }
 
-    /// Hands out `count` numbers and tells the first; `None` if there is no such line.
+    /// Hands out `count` numbers to an edge and tells the first; `None` if there is no such line.
     ///
     /// # Errors
     /// If the store fails.
@@ -259,19 +413,35 @@ impl Store {
         line: LineId,
         lane: Lane,
         count: u64,
+        edge: Owner,
+        now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
         match self {
-            Self::Embedded(store) => store.lease(line, lane, count).await,
+            Self::Embedded(store) => store.lease(line, lane, count, edge, now).await,
+            Self::Redis(store) => store.lease(line, lane, count, edge, now).await,
         }
     }
 
-    /// Keeps numbers that were given back, so that a restart passes over them as well.
+    /// Takes back numbers from an edge, as far as it was given them lately and has not given them
+    /// back before.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn give_back(&self, gaps: Vec<Gap>) -> Result<(), StoreError> {
+    pub async fn give_back(&self, edge: Owner, gaps: Vec<Gap>) -> Result<(), StoreError> {
         match self {
-            Self::Embedded(store) => store.give_back(gaps).await,
+            Self::Embedded(store) => store.give_back(edge, gaps).await,
+            Self::Redis(store) => store.give_back(edge, gaps).await,
+        }
+    }
+
+    /// The gaps of a line that have come since the last question, or since it was resumed.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] if somebody else leads.
+    pub async fn new_gaps(&self, line: LineId, epoch: u64) -> Result<Vec<Gap>, StoreError> {
+        match self {
+            Self::Embedded(store) => Ok(store.new_gaps(&line)),
+            Self::Redis(store) => store.new_gaps(line, epoch).await,
         }
     }
 
@@ -282,17 +452,19 @@ impl Store {
     pub async fn gaps(&self, line: LineId) -> Result<Vec<Gap>, StoreError> {
         match self {
             Self::Embedded(store) => store.gaps(line).await,
+            Self::Redis(store) => store.gaps(line).await,
         }
     }
 
-    /// Makes fronts durable; only then may they be signed. Older ones are forgotten when nobody
+    /// Makes fronts durable; only then may they be shown. Older ones are forgotten when nobody
     /// may follow them any more.
     ///
     /// # Errors
     /// [`StoreError::Superseded`] if a newer one was put, by us or by another controller.
-    pub async fn put_fronts(&self, fronts: Vec<Front>) -> Result<(), StoreError> {
+    pub async fn put_fronts(&self, fronts: Vec<Published>) -> Result<(), StoreError> {
         match self {
             Self::Embedded(store) => store.put_fronts(fronts).await,
+            Self::Redis(store) => store.put_fronts(fronts).await,
         }
     }
 
@@ -303,6 +475,7 @@ impl Store {
     pub async fn keep_laws(&self, laws: Vec<Law>) -> Result<(), StoreError> {
         match self {
             Self::Embedded(store) => store.keep_laws(laws).await,
+            Self::Redis(store) => store.keep_laws(laws).await,
         }
     }
 
@@ -313,16 +486,34 @@ impl Store {
     pub async fn law(&self, line: LineId) -> Result<Option<Law>, StoreError> {
         match self {
             Self::Embedded(store) => store.law(line).await,
+            Self::Redis(store) => store.law(line).await,
         }
     }
 
-    /// The newest front of a line and those that could still be followed when it was put.
+    /// The newest front of a line and those that could still be followed when it was put. From here
+    /// on, nobody of an older epoch publishes one.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] if somebody of a newer epoch was here.
+    pub async fn resume(&self, line: LineId, epoch: u64) -> Result<Vec<Published>, StoreError> {
+        match self {
+            Self::Embedded(store) => {
+                // All gaps are read next; those that are new are among them.
+                drop(store.new_gaps(&line));
+                store.fronts(line).await
+            }
+            Self::Redis(store) => store.resume(line, epoch).await,
+        }
+    }
+
+    /// The same without a word to anybody.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn fronts(&self, line: LineId) -> Result<Vec<Front>, StoreError> {
+    pub async fn fronts(&self, line: LineId) -> Result<Vec<Published>, StoreError> {
         match self {
             Self::Embedded(store) => store.fronts(line).await,
+            Self::Redis(store) => store.fronts(line).await,
         }
     }
 
@@ -339,6 +530,7 @@ impl Store {
     ) -> Result<Option<DrawRecord>, StoreError> {
         match self {
             Self::Embedded(store) => store.announce_draw(line, beacon, fresh_secret).await,
+            Self::Redis(store) => store.announce_draw(line, beacon, fresh_secret).await,
         }
     }
 
@@ -349,6 +541,7 @@ impl Store {
     pub async fn draw(&self, line: LineId) -> Result<Option<DrawRecord>, StoreError> {
         match self {
             Self::Embedded(store) => store.draw(line).await,
+            Self::Redis(store) => store.draw(line).await,
         }
     }
 
@@ -364,6 +557,7 @@ impl Store {
     ) -> Result<Given, StoreError> {
         match self {
             Self::Embedded(store) => store.give_beacon(line, value, deed).await,
+            Self::Redis(store) => store.give_beacon(line, value, deed).await,
         }
     }
 
@@ -380,6 +574,7 @@ impl Store {
     ) -> Result<Option<DrawRecord>, StoreError> {
         match self {
             Self::Embedded(store) => store.open_draw(line, value).await,
+            Self::Redis(store) => store.open_draw(line, value).await,
         }
     }
 
@@ -395,6 +590,7 @@ impl Store {
     ) -> Result<Known, StoreError> {
         match self {
             Self::Embedded(store) => store.known(line, sub, now).await,
+            Self::Redis(store) => store.known(line, sub, now).await,
         }
     }
 
@@ -410,6 +606,7 @@ impl Store {
     ) -> Result<Counted, StoreError> {
         match self {
             Self::Embedded(store) => store.claim(line, record, now).await,
+            Self::Redis(store) => store.claim(line, record, now).await,
         }
     }
 
@@ -426,6 +623,7 @@ impl Store {
     ) -> Result<Option<PassRecord>, StoreError> {
         match self {
             Self::Embedded(store) => store.renew(line, pass, exp, now).await,
+            Self::Redis(store) => store.renew(line, pass, exp, now).await,
         }
     }
 
@@ -442,6 +640,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         match self {
             Self::Embedded(store) => store.end(line, pass, reason, now).await,
+            Self::Redis(store) => store.end(line, pass, reason, now).await,
         }
     }
 
@@ -457,6 +656,7 @@ impl Store {
     ) -> Result<(Vec<Revoked>, u64), StoreError> {
         match self {
             Self::Embedded(store) => store.revoked_after(after, now).await,
+            Self::Redis(store) => Ok(store.revoked_after(after, now)),
         }
     }
 
@@ -468,6 +668,7 @@ impl Store {
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         match self {
             Self::Embedded(store) => store.sweep(now).await,
+            Self::Redis(store) => store.sweep(now).await,
         }
     }
 
@@ -478,6 +679,7 @@ impl Store {
     pub async fn suspect(&self, suspicions: Vec<Suspicion>) -> Result<Suspected, StoreError> {
         match self {
             Self::Embedded(store) => store.suspect(suspicions).await,
+            Self::Redis(store) => store.suspect(suspicions).await,
         }
     }
 
@@ -493,6 +695,7 @@ impl Store {
     ) -> Result<Vec<Judged>, StoreError> {
         match self {
             Self::Embedded(store) => store.suspicions(event, before, limit).await,
+            Self::Redis(store) => store.suspicions(event, before, limit).await,
         }
     }
 
@@ -508,6 +711,7 @@ impl Store {
     ) -> Result<Restore, StoreError> {
         match self {
             Self::Embedded(store) => store.restore(event, sub, by).await,
+            Self::Redis(store) => store.restore(event, sub, by).await,
         }
     }
 
@@ -518,6 +722,7 @@ impl Store {
     pub async fn restored(&self) -> Result<Vec<Restored>, StoreError> {
         match self {
             Self::Embedded(store) => store.restored().await,
+            Self::Redis(store) => store.restored().await,
         }
     }
 
@@ -528,6 +733,7 @@ impl Store {
     pub async fn append(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
         match self {
             Self::Embedded(store) => store.append(entries).await,
+            Self::Redis(store) => store.append(entries).await,
         }
     }
 
@@ -543,6 +749,7 @@ impl Store {
     ) -> Result<Vec<Numbered>, StoreError> {
         match self {
             Self::Embedded(store) => store.entries(event, since, limit).await,
+            Self::Redis(store) => store.entries(event, since, limit).await,
         }
     }
 }
@@ -576,4 +783,10 @@ pub struct Restorer {
     pub why: String,
     /// When.
     pub at: Timestamp,
+}
+
+/// What is noted when a room is taken from the configuration.
+fn configuration_deed(version: u64, at: Timestamp) -> Deed {
+    let what = format!("room taken from the configuration, version {version}");
+    Deed { who: "configuration".to_owned(), at, what }
 }

@@ -2,11 +2,13 @@
 //! it again, as a controller would after a crash: without closing it first.
 
 use admission_api::{EndReason, Gap, Guard, Reason, RoomSpec, Suspicion};
-use keys::{Beacon, EventId, Front, Id128, Lane, LaneFront, Phase, PollHint, Risk, Timestamp};
+use keys::{
+    Beacon, EventId, Front, Id128, Lane, LaneFront, Owner, Phase, PollHint, Risk, Timestamp,
+};
 
 use super::{
-    Counted, Deed, DrawRecord, Entry, EntryKind, Given, JudgedState, Law, LineId, PassId, Put,
-    RenewTo, Restore, Restorer, Store, StoreError,
+    Counted, Deed, DrawRecord, Entry, EntryKind, Given, JudgedState, Law, LineId, PassId,
+    Published, Put, RenewTo, Restore, Restorer, RoomStatus, Store, StoreError, Turn,
 };
 use crate::claims::{Claimed, PassRecord};
 
@@ -38,18 +40,18 @@ pub(super) async fn keeps_its_promises(open: impl AsyncFn() -> Store) {
 
 async fn numbers_are_handed_out_once(open: &impl AsyncFn() -> Store) {
     let store = open().await;
-    let epoch = store.epoch();
+    let epoch = epoch(&store).await;
     let line = room(&store, "numbers").await;
-    assert_eq!(store.lease(line.clone(), Lane::Standard, 10).await.unwrap(), Some(1));
-    assert_eq!(store.lease(line.clone(), Lane::Standard, 5).await.unwrap(), Some(11));
-    assert_eq!(store.lease(line.clone(), Lane::Suspect, 5).await.unwrap(), Some(1));
+    assert_eq!(store.lease(line.clone(), Lane::Standard, 10, edge(), NOW).await.unwrap(), Some(1));
+    assert_eq!(store.lease(line.clone(), Lane::Standard, 5, edge(), NOW).await.unwrap(), Some(11));
+    assert_eq!(store.lease(line.clone(), Lane::Suspect, 5, edge(), NOW).await.unwrap(), Some(1));
     let older = LineId { line: line.line - 1, ..line.clone() };
-    assert_eq!(store.lease(older, Lane::Standard, 5).await.unwrap(), None);
+    assert_eq!(store.lease(older, Lane::Standard, 5, edge(), NOW).await.unwrap(), None);
     drop(store);
     let store = open().await;
-    assert!(store.epoch() > epoch, "each start is an epoch of its own");
+    assert!(self::epoch(&store).await > epoch, "each start is an epoch of its own");
     assert_eq!(issued(&store, &line).await, [0, 15, 5]);
-    assert_eq!(store.lease(line, Lane::Standard, 1).await.unwrap(), Some(16));
+    assert_eq!(store.lease(line, Lane::Standard, 1, edge(), NOW).await.unwrap(), Some(16));
 }
 
 async fn rooms_change_by_version(open: &impl AsyncFn() -> Store) {
@@ -69,7 +71,7 @@ async fn rooms_change_by_version(open: &impl AsyncFn() -> Store) {
     let noted: Vec<&str> = noted.iter().map(|entry| entry.entry.reason.as_str()).collect();
     assert_eq!(noted, [&*format!("done, line {}", first.line), "done"], "what was done, only");
     drop(store);
-    let status = open().await.status(NOW).await.unwrap();
+    let status = open().await.status(NOW).await.unwrap().rooms;
     let kept = status.iter().find(|status| status.room.spec.event == paused.event).unwrap();
     assert_eq!(kept.room, *second);
 }
@@ -98,14 +100,14 @@ async fn configuration_counts_once(open: &impl AsyncFn() -> Store) {
 async fn a_re_created_room_has_another_line(open: &impl AsyncFn() -> Store) {
     let store = open().await;
     let generation = async || {
-        let status = store.status(NOW).await.unwrap();
+        let status = store.status(NOW).await.unwrap().rooms;
         let lines = status.iter().find(|status| status.room.spec.event == event("lines"));
         lines.unwrap().room.pass_generation
     };
     let old = room(&store, "lines").await;
     let old_generation = generation().await;
     store.claim(old.clone(), record(1), NOW).await.unwrap();
-    store.lease(old.clone(), Lane::Standard, 9).await.unwrap();
+    store.lease(old.clone(), Lane::Standard, 9, edge(), NOW).await.unwrap();
     let delete = async |version| store.delete(old.event.clone(), version, deed()).await.unwrap();
     assert_eq!(delete(Some(9)).await, Put::Conflict { version: 1 });
     let Put::Done(deleted) = delete(Some(1)).await else { panic!() };
@@ -113,37 +115,40 @@ async fn a_re_created_room_has_another_line(open: &impl AsyncFn() -> Store) {
     assert_eq!(store.claim(old.clone(), record(2), NOW).await.unwrap(), Counted::NoLine);
     let new = room(&store, "lines").await;
     assert!(new.line > old.line);
-    let status = store.status(NOW).await.unwrap();
-    let room = &status.iter().find(|status| status.room.line == new.line).unwrap().room;
+    let status = store.status(NOW).await.unwrap().rooms;
+    let room = &status.iter().find(|status| is_of(status, &new)).unwrap().room;
     assert!(room.pass_generation > deleted.pass_generation, "passes of before are void");
     assert!(generation().await > old_generation, "passes of before do not fit");
     assert_eq!(issued(&store, &new).await, [0; 3]);
-    store.lease(new.clone(), Lane::Standard, 9).await.unwrap();
+    store.lease(new.clone(), Lane::Standard, 9, edge(), NOW).await.unwrap();
     assert_eq!(store.claim(new, record(1), NOW).await.unwrap(), Counted::First);
 }
 
 async fn fronts_are_kept_while_they_may_be_followed(open: &impl AsyncFn() -> Store) {
     let store = open().await;
     let line = room(&store, "fronts").await;
-    let epoch = store.epoch();
+    let epoch = epoch(&store).await;
     for seq in 1..=3_u64 {
         let front = front(&line, epoch, seq, NOW.plus_secs(seq * 6));
-        store.put_fronts(vec![front]).await.unwrap();
+        store.put_fronts(vec![published(front)]).await.unwrap();
     }
     let again = front(&line, epoch, 3, NOW.plus_secs(60));
-    let refused = store.put_fronts(vec![again]).await;
+    let refused = store.put_fronts(vec![published(again)]).await;
     assert!(matches!(refused, Err(StoreError::Superseded { seq: 3, .. })), "{refused:?}");
     let older = front(&line, epoch - 1, 9, NOW.plus_secs(60));
-    assert!(store.put_fronts(vec![older]).await.is_err(), "another controller is leader");
+    assert!(
+        store.put_fronts(vec![published(older)]).await.is_err(),
+        "another controller is leader"
+    );
     drop(store);
     let kept = open().await.fronts(line).await.unwrap();
-    let seqs: Vec<u64> = kept.iter().map(|front| front.seq).collect();
+    let seqs: Vec<u64> = kept.iter().map(|published| published.front.seq).collect();
     assert_eq!(seqs, [2, 3], "the first line was over when the third was put");
 }
 
 async fn gaps_are_kept_above_the_front(open: &impl AsyncFn() -> Store) {
     let store = open().await;
-    let line = room(&store, "gaps").await;
+    let line = busy_room(&store, "gaps").await;
     let gap = |first, count| Gap {
         event: line.event.clone(),
         line: line.line,
@@ -151,9 +156,10 @@ async fn gaps_are_kept_above_the_front(open: &impl AsyncFn() -> Store) {
         first,
         count,
     };
-    store.give_back(vec![gap(3, 5), gap(50, 10), gap(3, 5)]).await.unwrap();
+    store.give_back(edge(), vec![gap(3, 5), gap(50, 10), gap(3, 5)]).await.unwrap();
     // The front below is at 10.
-    store.put_fronts(vec![front(&line, store.epoch(), 1, NOW)]).await.unwrap();
+    let at_10 = front(&line, epoch(&store).await, 1, NOW);
+    store.put_fronts(vec![published(at_10)]).await.unwrap();
     drop(store);
     assert_eq!(open().await.gaps(line.clone()).await.unwrap(), [gap(50, 10)]);
 }
@@ -239,8 +245,8 @@ async fn passes_end_by_themselves(open: &impl AsyncFn() -> Store) {
         store.claim(line.clone(), PassRecord { exp, ..record(visitor) }, NOW).await.unwrap();
     }
     let inside_at = async |secs| {
-        let status = store.status(NOW.plus_secs(secs)).await.unwrap();
-        status.iter().find(|status| status.room.line == line.line).unwrap().inside
+        let status = store.status(NOW.plus_secs(secs)).await.unwrap().rooms;
+        status.iter().find(|status| is_of(status, &line)).unwrap().inside
     };
     assert_eq!(inside_at(99).await, 3);
     let to = RenewTo { idle_secs: 600, max_secs: 900, generation: 1 };
@@ -432,7 +438,7 @@ async fn a_draw_is_opened_once(open: &impl AsyncFn() -> Store) {
     assert_eq!(opening(&store, b"").await, None, "nothing was announced");
     let beacon = Beacon::Drand { chain: "a0".repeat(32), round: 7 };
     store.announce_draw(line.clone(), beacon.clone(), [1; 32]).await.unwrap();
-    store.lease(line.clone(), Lane::Suspect, 3).await.unwrap();
+    store.lease(line.clone(), Lane::Suspect, 3, edge(), NOW).await.unwrap();
     let opened = Some(DrawRecord {
         secret: [1; 32],
         beacon,
@@ -440,7 +446,7 @@ async fn a_draw_is_opened_once(open: &impl AsyncFn() -> Store) {
         counts: Some([0, 100, 3]),
     });
     assert_eq!(opening(&store, b"first").await, opened);
-    store.lease(line.clone(), Lane::Standard, 50).await.unwrap();
+    store.lease(line.clone(), Lane::Standard, 50, edge(), NOW).await.unwrap();
     assert_eq!(opening(&store, b"second").await, opened);
     drop(store);
     let store = open().await;
@@ -475,17 +481,36 @@ async fn gaps_of_drawn_numbers_are_kept_until_all_are_passed(open: &impl AsyncFn
     let line = busy_room(&store, "draw-gaps").await;
     let LineId { event, line: generation } = line.clone();
     let gap = Gap { event, line: generation, lane: Lane::Standard, first: 1, count: 5 };
-    store.give_back(vec![gap.clone()]).await.unwrap();
+    store.give_back(edge(), vec![gap.clone()]).await.unwrap();
     store.announce_draw(line.clone(), Beacon::None, [1; 32]).await.unwrap();
     let draw = store.open_draw(line.clone(), vec![]).await.unwrap().unwrap();
-    let at_10 = front(&line, store.epoch(), 1, NOW);
+    let at_10 = front(&line, epoch(&store).await, 1, NOW);
     let at_10 = Front { draw: Some(draw.published()), ..at_10 };
     let mut at_100 = Front { seq: 2, ..at_10.clone() };
-    store.put_fronts(vec![at_10]).await.unwrap();
+    store.put_fronts(vec![published(at_10)]).await.unwrap();
     assert_eq!(store.gaps(line.clone()).await.unwrap(), [gap]);
     at_100.lanes[0].f0 = 100;
-    store.put_fronts(vec![at_100]).await.unwrap();
+    store.put_fronts(vec![published(at_100)]).await.unwrap();
     assert_eq!(store.gaps(line).await.unwrap(), []);
+}
+
+fn edge() -> Owner {
+    "edge-1".parse().unwrap()
+}
+
+fn is_of(status: &RoomStatus, line: &LineId) -> bool {
+    status.room.spec.event == line.event && status.room.line == line.line
+}
+
+fn published(front: Front) -> Published {
+    Published { front, sealed: None, told: None }
+}
+
+async fn epoch(store: &Store) -> u64 {
+    match store.lead(NOW).await.unwrap() {
+        Turn::Leads { epoch } => epoch,
+        Turn::Follows { leader } => panic!("{leader} leads"),
+    }
 }
 
 fn event(name: &str) -> EventId {
@@ -519,7 +544,7 @@ pub(super) async fn room(store: &Store, name: &str) -> LineId {
 /// With the first hundred numbers handed out.
 async fn busy_room(store: &Store, name: &str) -> LineId {
     let line = room(store, name).await;
-    store.lease(line.clone(), Lane::Standard, 100).await.unwrap();
+    store.lease(line.clone(), Lane::Standard, 100, edge(), NOW).await.unwrap();
     line
 }
 
@@ -585,11 +610,11 @@ fn front(line: &LineId, epoch: u64, seq: u64, t0: Timestamp) -> Front {
 }
 
 async fn issued(store: &Store, line: &LineId) -> [u64; 3] {
-    let status = store.status(NOW).await.unwrap();
-    status.iter().find(|status| status.room.line == line.line).unwrap().issued
+    let status = store.status(NOW).await.unwrap().rooms;
+    status.iter().find(|status| is_of(status, line)).unwrap().issued
 }
 
 async fn inside(store: &Store, line: &LineId) -> u64 {
-    let status = store.status(NOW).await.unwrap();
-    status.iter().find(|status| status.room.line == line.line).unwrap().inside
+    let status = store.status(NOW).await.unwrap().rooms;
+    status.iter().find(|status| is_of(status, line)).unwrap().inside
 }

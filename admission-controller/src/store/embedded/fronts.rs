@@ -3,13 +3,17 @@
 use keys::{Beacon, Front, Timestamp};
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
-use super::super::{Deed, DrawRecord, EntryKind, Given, Law, LineId, StoreError};
+use super::super::{Deed, DrawRecord, EntryKind, Given, Law, LineId, Published, StoreError};
 use super::Embedded;
 use super::review::note;
 use super::rows::{execute, failed, int, json, lane_number, number_at, parse};
 
 impl Embedded {
-    pub(in crate::store) async fn put_fronts(&self, fronts: Vec<Front>) -> Result<(), StoreError> {
+    pub(in crate::store) async fn put_fronts(
+        &self,
+        fronts: Vec<Published>,
+    ) -> Result<(), StoreError> {
+        let fronts: Vec<Front> = fronts.into_iter().map(|published| published.front).collect();
         self.run(move |_, tx| {
             // All or none: a refusal must leave nothing behind in the shared transaction.
             for front in &fronts {
@@ -191,7 +195,10 @@ impl Embedded {
         .await
     }
 
-    pub(in crate::store) async fn fronts(&self, line: LineId) -> Result<Vec<Front>, StoreError> {
+    pub(in crate::store) async fn fronts(
+        &self,
+        line: LineId,
+    ) -> Result<Vec<Published>, StoreError> {
         self.run(move |_, tx| {
             let mut query = tx
                 .prepare_cached(
@@ -203,7 +210,11 @@ impl Embedded {
                     row.get::<_, String>(0)
                 })
                 .map_err(failed)?;
-            rows.map(|text| parse("a front", &text.map_err(failed)?)).collect()
+            rows.map(|text| {
+                let front = parse("a front", &text.map_err(failed)?)?;
+                Ok(Published { front, sealed: None, told: None })
+            })
+            .collect()
         })
         .await
     }

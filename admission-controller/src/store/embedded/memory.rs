@@ -4,37 +4,29 @@
 //! the file does.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use admission_api::{Revoked, Room, RoomMode, RoomSpec, Suspicion};
 use keys::{EventId, Id128, Lane, Timestamp};
 use rusqlite::{Connection, Transaction, params};
 
-use super::super::{Judged, JudgedState, LineId, StoreError};
+use super::super::revocations::Revocations;
+use super::super::{Judged, JudgedState, LineId, StoreError, USED_FOR_SECS};
 use super::rows::{
     count_up, event_at, execute, failed, json, judged_row, lane_at, number_at, parse, pass_row,
 };
 use crate::claims::{Claimed, Flag, PassRecord};
 
-/// A used place is remembered for this long after its end: edges' clocks may be behind ours.
-pub(super) const USED_FOR_SECS: u64 = 3600;
-
 /// What the thread knows without asking the file.
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) rooms: BTreeMap<EventId, RoomMemory>,
-    /// Ends of passes in the order in which they happened, each with its place in that order.
-    pub(super) revoked: VecDeque<(u64, Revoked)>,
-    /// The last place given. It begins with the time of opening in microseconds, so that an edge
-    /// that knows the order of an earlier start hears everything again.
-    pub(super) revoked_upto: u64,
+    pub(super) revocations: Revocations,
 }
 
 impl Memory {
     pub(super) fn revoke(&mut self, record: &PassRecord, from: Timestamp) {
-        self.revoked_upto += 1;
-        let revoked = Revoked { jti: record.jti, from, until: record.exp };
-        self.revoked.push_back((self.revoked_upto, revoked));
+        self.revocations.add(Revoked { jti: record.jti, from, until: record.exp });
     }
 }
 
@@ -42,6 +34,8 @@ pub(super) struct RoomMemory {
     pub(super) room: Room,
     pub(super) issued: [u64; 3],
     pub(super) inside: u64,
+    /// Claims that have counted since this was read.
+    pub(super) admitted_total: u64,
     pub(super) passes: HashMap<Id128, Slot>,
     /// The numbers of `passes`, 0 excepted: each lets in one visitor.
     pub(super) used: HashSet<(Lane, u64)>,
@@ -109,8 +103,8 @@ impl Memory {
         now: Timestamp,
         revoked_upto: u64,
     ) -> Result<Self, StoreError> {
-        let revoked_upto = now.as_millis().saturating_mul(1000).max(revoked_upto);
-        let mut memory = Self { revoked_upto, ..Self::default() };
+        let revocations = Revocations::starting_above(revoked_upto, now);
+        let mut memory = Self { revocations, ..Self::default() };
         let mut query = db.prepare("SELECT room FROM rooms").map_err(failed)?;
         let rows = query.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
         for text in rows {
@@ -185,6 +179,7 @@ impl RoomMemory {
             room,
             issued: [0; 3],
             inside: 0,
+            admitted_total: 0,
             passes: HashMap::new(),
             used: HashSet::new(),
             ends: BinaryHeap::new(),

@@ -19,8 +19,10 @@ mod rows;
 mod tests;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use admission_api::Gap;
 use keys::Timestamp;
 use prometheus::Histogram;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -29,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::memory::Memory;
 use self::rows::{SCHEMA, count_up, execute, failed};
 use super::StoreError;
+use super::leases::Leases;
 
 /// Most operations waiting for the thread; beyond it callers wait, and their requests time out.
 const QUEUE_MAX: usize = 4096;
@@ -42,6 +45,14 @@ const BUSY_FOR: Duration = Duration::from_secs(5);
 pub struct Embedded {
     jobs: mpsc::Sender<Message>,
     epoch: u64,
+    leases: Arc<Mutex<Leases>>,
+    /// Given back since the control loop last asked.
+    new_gaps: Arc<Mutex<Vec<Gap>>>,
+}
+
+/// Locks that are held for a few instructions only; a panic in between leaves nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs in the thread, inside the transaction. Answers when told what became of it.
@@ -102,7 +113,7 @@ impl Embedded {
             .name("admission-store".to_owned())
             .spawn(move || write(db, memory, queue, &commit_secs))
             .map_err(failed)?;
-        Ok(Self { jobs, epoch })
+        Ok(Self { jobs, epoch, leases: Arc::default(), new_gaps: Arc::default() })
     }
 
     pub(in crate::store) fn epoch(&self) -> u64 {
@@ -134,7 +145,10 @@ impl Embedded {
                 // These are found out by reading, before anything is written.
                 let outcome = match error {
                     StoreError::Superseded { .. } | StoreError::Unreadable { .. } => Outcome::Sound,
-                    StoreError::Failed(_) | StoreError::Closed => Outcome::Failed,
+                    StoreError::Failed(_)
+                    | StoreError::Closed
+                    | StoreError::Unanswered
+                    | StoreError::Distrusted => Outcome::Failed,
                 };
                 let answer = move |_| {
                     let _ = tell.send(Err(error));
@@ -218,7 +232,7 @@ fn run_batch(
             Outcome::Failed => {
                 execute(&tx, "ROLLBACK TO job", [])?;
                 // What it has written into memory is gone from the file; the others go on.
-                *known = Memory::read(&tx, Timestamp::now(), known.revoked_upto)?;
+                *known = Memory::read(&tx, Timestamp::now(), known.revocations.upto())?;
             }
         }
         execute(&tx, "RELEASE job", [])?;

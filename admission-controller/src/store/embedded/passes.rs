@@ -4,9 +4,9 @@ use admission_api::{EndReason, Revoked};
 use keys::{EventId, Id128, Timestamp};
 use rusqlite::{Transaction, params};
 
-use super::super::{Counted, LineId, PassId, RenewTo, StoreError};
+use super::super::{Counted, LineId, PassId, RenewTo, StoreError, USED_FOR_SECS};
 use super::Embedded;
-use super::memory::{Slot, USED_FOR_SECS};
+use super::memory::Slot;
 use super::review::{DECISIONS_MAX, DEEDS_MAX};
 use super::rows::{event_at, execute, failed, int, lane_number, risk_number};
 use crate::claims::{Claimed, Known, PassRecord};
@@ -63,6 +63,7 @@ impl Embedded {
                 ],
             )?;
             room.enter(record);
+            room.admitted_total += 1;
             Ok(Counted::First)
         })
         .await
@@ -136,13 +137,7 @@ impl Embedded {
         after: u64,
         now: Timestamp,
     ) -> Result<(Vec<Revoked>, u64), StoreError> {
-        self.run(move |memory, _| {
-            let from = memory.revoked.partition_point(|(at, _)| *at <= after);
-            let newer = memory.revoked.range(from..).map(|(_, revoked)| revoked);
-            let revoked = newer.filter(|revoked| revoked.until > now).cloned().collect();
-            Ok((revoked, memory.revoked_upto))
-        })
-        .await
+        self.run(move |memory, _| Ok(memory.revocations.after(after, now))).await
     }
 
     pub(in crate::store) async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -5,8 +5,8 @@ use keys::{EventId, Id128};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::super::{
-    Deed, Entry, EntryKind, Judged, JudgedState, LineId, Numbered, Restore, Restorer, StoreError,
-    Suspected,
+    Deed, Entry, EntryKind, Judged, JudgedState, LineId, Numbered, Restore, Restorer,
+    SUSPICIONS_MAX, StoreError, Suspected,
 };
 use super::Embedded;
 use super::memory::flag;
@@ -16,12 +16,6 @@ use super::rows::{JudgedRow, execute, failed, int, json, judged_row, number_at, 
 pub(super) const DECISIONS_MAX: i64 = 10_000;
 /// What people did is kept apart from those, so that no busy sale pushes it out.
 pub(super) const DEEDS_MAX: i64 = 50_000;
-/// Most suspicions of a line: more than any review gets through, and some 200 MB with evidence.
-#[cfg(not(test))]
-const SUSPICIONS_MAX: u64 = 200_000;
-#[cfg(test)]
-const SUSPICIONS_MAX: u64 = 20;
-
 impl Embedded {
     pub(in crate::store) async fn suspect(
         &self,

@@ -1,29 +1,34 @@
 //! Rooms, the numbers handed out in them, and the numbers given back.
 
 use admission_api::{Gap, Room, RoomSpec};
-use keys::{EventId, Lane, Timestamp};
+use keys::{EventId, Lane, Owner, Timestamp};
 use rusqlite::{OptionalExtension as _, params};
 
-use super::super::{Deed, EntryKind, LineId, Put, RoomStatus, StoreError};
-use super::Embedded;
+use super::super::leases::NEW_GAPS_MAX;
+use super::super::{
+    Deed, EntryKind, LineId, Put, RoomStatus, Statuses, StoreError, configuration_deed,
+};
 use super::review::note;
 use super::rows::{execute, failed, int, json, lane_at, lane_number, number_at};
+use super::{Embedded, lock};
 
 /// Numbers stay exact in every language up to here.
 const NUMBER_MAX: u64 = 1 << 53;
 
 impl Embedded {
-    pub(in crate::store) async fn status(
-        &self,
-        now: Timestamp,
-    ) -> Result<Vec<RoomStatus>, StoreError> {
+    pub(in crate::store) async fn status(&self, now: Timestamp) -> Result<Statuses, StoreError> {
         self.run(move |memory, _| {
-            memory.revoked.retain(|(_, revoked)| revoked.until > now);
+            memory.revocations.forget(now);
             let rooms = memory.rooms.values_mut().map(|room| {
                 room.end_expired(now);
-                RoomStatus { room: room.room.clone(), inside: room.inside, issued: room.issued }
+                RoomStatus {
+                    room: room.room.clone(),
+                    inside: room.inside,
+                    issued: room.issued,
+                    admitted_total: room.admitted_total,
+                }
             });
-            Ok(rooms.collect())
+            Ok(Statuses { rooms: rooms.collect(), silent: Vec::new() })
         })
         .await
     }
@@ -55,11 +60,7 @@ impl Embedded {
                 None => memory.create(tx, spec, now)?,
                 Some(_) => memory.change(tx, spec)?,
             };
-            let deed = Deed {
-                who: "configuration".to_owned(),
-                at: now,
-                what: format!("room taken from the configuration, version {}", room.version),
-            };
+            let deed = configuration_deed(room.version, now);
             note(tx, &event, EntryKind::Config, deed)?;
             Ok(Some(room))
         })
@@ -109,7 +110,8 @@ impl Embedded {
         version: Option<u64>,
         deed: Deed,
     ) -> Result<Put, StoreError> {
-        self.run(move |memory, tx| {
+        let of = event.clone();
+        let deleted = self.run(move |memory, tx| {
             let Some(room) = memory.rooms.get(&event).map(|room| room.room.clone()) else {
                 return Ok(Put::Missing);
             };
@@ -131,8 +133,10 @@ impl Embedded {
             note(tx, &event, EntryKind::Operator, deed)?;
             memory.rooms.remove(&event);
             Ok(Put::Done(Box::new(room)))
-        })
-        .await
+        });
+        let deleted = deleted.await?;
+        lock(&self.new_gaps).retain(|gap| gap.event != of);
+        Ok(deleted)
     }
 
     pub(in crate::store) async fn lease(
@@ -140,8 +144,11 @@ impl Embedded {
         line: LineId,
         lane: Lane,
         count: u64,
+        edge: Owner,
+        now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        self.run(move |memory, tx| {
+        let leased = line.clone();
+        let first = self.run(move |memory, tx| {
             let Some(room) = memory.line(&line) else { return Ok(None) };
             let issued = room.issued[lane.index()];
             let next = issued.saturating_add(count);
@@ -155,13 +162,27 @@ impl Embedded {
             )?;
             room.issued[lane.index()] = next;
             Ok(Some(issued + 1))
-        })
-        .await
+        });
+        let Some(first) = first.await? else { return Ok(None) };
+        lock(&self.leases).add(leased, lane, (first, first + count - 1), edge, now);
+        Ok(Some(first))
     }
 
-    pub(in crate::store) async fn give_back(&self, gaps: Vec<Gap>) -> Result<(), StoreError> {
-        self.run(move |_, tx| {
-            for gap in gaps {
+    pub(in crate::store) async fn give_back(
+        &self,
+        edge: Owner,
+        mut gaps: Vec<Gap>,
+    ) -> Result<(), StoreError> {
+        {
+            let leases = lock(&self.leases);
+            gaps.retain(|gap| leases.covers(&edge, gap));
+        }
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        let kept = gaps.clone();
+        let keeping = self.run(move |_, tx| {
+            for gap in kept {
                 execute(
                     tx,
                     "INSERT OR REPLACE INTO gaps (event, line, lane, first, count)
@@ -176,8 +197,22 @@ impl Embedded {
                 )?;
             }
             Ok(())
-        })
-        .await
+        });
+        keeping.await?;
+        let new = {
+            let mut leases = lock(&self.leases);
+            gaps.iter().flat_map(|gap| leases.take_back(gap)).collect::<Vec<_>>()
+        };
+        let mut new_gaps = lock(&self.new_gaps);
+        let room = NEW_GAPS_MAX.saturating_sub(new_gaps.len());
+        new_gaps.extend(new.into_iter().take(room));
+        Ok(())
+    }
+
+    pub(in crate::store) fn new_gaps(&self, line: &LineId) -> Vec<Gap> {
+        let mut new_gaps = lock(&self.new_gaps);
+        let is_ours = |gap: &mut Gap| gap.event == line.event && gap.line == line.line;
+        new_gaps.extract_if(.., is_ours).collect()
     }
 
     pub(in crate::store) async fn gaps(&self, line: LineId) -> Result<Vec<Gap>, StoreError> {

@@ -13,6 +13,12 @@ use super::*;
 /// Tells the test below that it is the process that is to die.
 const DYING_IN: &str = "ADMISSION_STORE_DYING_IN";
 
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+fn edge() -> keys::Owner {
+    "edge-1".parse().unwrap()
+}
+
 fn directory() -> PathBuf {
     std::env::temp_dir().join(format!("admission-store-{}", Id128::random()))
 }
@@ -35,8 +41,8 @@ async fn what_was_answered_survives_a_killed_process() {
     if let Some(directory) = std::env::var_os(DYING_IN) {
         let store = open(Path::new(&directory));
         let line = suite::room(&store, "killed").await;
-        store.lease(line.clone(), Lane::Standard, 42).await.unwrap();
-        store.lease(line.clone(), Lane::Standard, 8).await.unwrap();
+        store.lease(line.clone(), Lane::Standard, 42, edge(), NOW).await.unwrap();
+        store.lease(line.clone(), Lane::Standard, 8, edge(), NOW).await.unwrap();
         for visitor in 1..=50 {
             let record = suite::record(visitor);
             store.claim(line.clone(), record, Timestamp::from_secs(1_800_000_000)).await.unwrap();
@@ -51,7 +57,7 @@ async fn what_was_answered_survives_a_killed_process() {
         .unwrap();
     assert!(!killed.status.success(), "it was to be killed");
     let store = open(&directory);
-    let status = store.status(Timestamp::from_secs(1_800_000_000)).await.unwrap();
+    let status = store.status(NOW).await.unwrap().rooms;
     assert_eq!((status[0].inside, status[0].issued), (50, [0, 50, 0]));
     store.close().await;
     std::fs::remove_dir_all(directory).unwrap();
@@ -59,7 +65,7 @@ async fn what_was_answered_survives_a_killed_process() {
 
 /// A store whose thread waits, so that what is asked meanwhile comes into one transaction.
 async fn busy(store: &Store) -> std::sync::mpsc::Sender<()> {
-    let Store::Embedded(embedded) = store.clone();
+    let Store::Embedded(embedded) = store.clone() else { panic!() };
     let (go, wait) = std::sync::mpsc::channel();
     let (tell, told) = oneshot::channel();
     tokio::spawn(async move {
@@ -79,7 +85,7 @@ async fn one_failed_operation_fails_no_other_and_leaves_nothing_behind() {
     let directory = directory();
     let store = open(&directory);
     let line = suite::room(&store, "failing").await;
-    let Store::Embedded(embedded) = store.clone();
+    let Store::Embedded(embedded) = store.clone() else { panic!() };
     let go = busy(&store).await;
     let id = line.clone();
     let failing = embedded.run::<()>(move |memory, tx| {
@@ -92,9 +98,9 @@ async fn one_failed_operation_fails_no_other_and_leaves_nothing_behind() {
         go.send(()).unwrap();
     };
     let (first, failing, second, ()) = tokio::join!(
-        store.lease(line.clone(), Lane::Standard, 10),
+        store.lease(line.clone(), Lane::Standard, 10, edge(), NOW),
         failing,
-        store.lease(line.clone(), Lane::Standard, 10),
+        store.lease(line.clone(), Lane::Standard, 10, edge(), NOW),
         waiting
     );
     assert_eq!((first.unwrap(), second.unwrap()), (Some(1), Some(11)));
@@ -108,7 +114,7 @@ async fn nothing_is_answered_when_the_database_takes_the_transaction_back() {
     let directory = directory();
     let store = open(&directory);
     let line = suite::room(&store, "taken-back").await;
-    let Store::Embedded(embedded) = store.clone();
+    let Store::Embedded(embedded) = store.clone() else { panic!() };
     let go = busy(&store).await;
     // As a full disk does it, in the middle of an operation.
     let full = embedded.run(|_, tx| tx.execute_batch("ROLLBACK").map_err(failed));
@@ -117,13 +123,17 @@ async fn nothing_is_answered_when_the_database_takes_the_transaction_back() {
         go.send(()).unwrap();
     };
     let (first, full, second, ()) = tokio::join!(
-        store.lease(line.clone(), Lane::Standard, 10),
+        store.lease(line.clone(), Lane::Standard, 10, edge(), NOW),
         full,
-        store.lease(line.clone(), Lane::Standard, 10),
+        store.lease(line.clone(), Lane::Standard, 10, edge(), NOW),
         waiting
     );
     assert!(first.is_err() && full.is_err() && second.is_err(), "{first:?} {full:?} {second:?}");
-    assert_eq!(store.lease(line, Lane::Standard, 10).await.unwrap(), Some(1), "all is as before");
+    assert_eq!(
+        store.lease(line, Lane::Standard, 10, edge(), NOW).await.unwrap(),
+        Some(1),
+        "all is as before"
+    );
     store.close().await;
     std::fs::remove_dir_all(directory).unwrap();
 }

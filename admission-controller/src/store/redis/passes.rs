@@ -1,0 +1,193 @@
+//! Claims, the passes that came of them, and their ends.
+
+use admission_api::{EndReason, Revoked};
+use keys::{Id128, Lane, Risk, Timestamp};
+
+use super::super::{Counted, LineId, PassId, RenewTo, StoreError, USED_FOR_SECS};
+use super::calls::{Call, failed_text, number};
+use super::{Redis, lock};
+use crate::claims::{Claimed, Flag, Known, PassRecord};
+
+/// Ends of passes are told for a day: no pass lives longer.
+const REVOKED_FOR_SECS: u64 = 86_400;
+/// How many are forgotten in one call, so that no other waits long.
+const SWEEP_AT_ONCE: u64 = 500;
+/// Calls of one sweep; the rest is for the next.
+const SWEEP_CALLS_MAX: usize = 20;
+/// Deleted rooms are remembered until no place of them can still be shown.
+const BURIED_AFTER_SECS: u64 = 8 * 86_400;
+
+impl Redis {
+    pub(in crate::store) async fn known(
+        &self,
+        line: LineId,
+        sub: Id128,
+        now: Timestamp,
+    ) -> Result<Known, StoreError> {
+        let call = Call::new("known").arg(line.line).arg(sub.to_string());
+        let mut reply = self.event(&line.event, call).await?;
+        if !reply.is("ok") {
+            return Ok(Known::default());
+        }
+        let (pass, flag) = (reply.text()?, reply.text()?);
+        let claimed = match pass.as_str() {
+            "" => None,
+            pass => Some(match record(sub, pass)? {
+                Some(record) if record.exp > now => Claimed::Inside(record),
+                Some(_) | None => Claimed::Ended,
+            }),
+        };
+        let suspicion = if flag.is_empty() { None } else { Some(flag_from(&flag)?) };
+        Ok(Known { claimed, suspicion })
+    }
+
+    pub(in crate::store) async fn claim(
+        &self,
+        line: LineId,
+        record: PassRecord,
+        now: Timestamp,
+    ) -> Result<Counted, StoreError> {
+        let keep_until = record.place_exp.plus_secs(USED_FOR_SECS).max(record.exp);
+        let call = Call::new("claim")
+            .arg(line.line)
+            .arg(record.sub.to_string())
+            .arg(now.as_millis())
+            .arg(record.lane.index())
+            .arg(record.num)
+            .arg(written(&record))
+            .arg(record.exp.as_millis())
+            .arg(keep_until.as_millis());
+        let mut reply = self.event(&line.event, call).await?;
+        Ok(match reply.word() {
+            "ok" => Counted::First,
+            "repeat" => match self::record(record.sub, &reply.text()?)? {
+                Some(record) => Counted::Repeat(record),
+                None => Counted::Ended,
+            },
+            "ended" => Counted::Ended,
+            "not_theirs" => Counted::NotTheirs,
+            _ => Counted::NoLine,
+        })
+    }
+
+    pub(in crate::store) async fn renew(
+        &self,
+        line: LineId,
+        pass: PassId,
+        to: RenewTo,
+        now: Timestamp,
+    ) -> Result<Option<PassRecord>, StoreError> {
+        let call = Call::new("renew")
+            .arg(line.line)
+            .arg(pass.sub.to_string())
+            .arg(pass.jti.to_string())
+            .arg(to.generation)
+            .arg(to.idle_secs.saturating_mul(1000))
+            .arg(to.max_secs.saturating_mul(1000))
+            .arg(now.as_millis());
+        let mut reply = self.event(&line.event, call).await?;
+        if reply.is("ok") { record(pass.sub, &reply.text()?) } else { Ok(None) }
+    }
+
+    pub(in crate::store) async fn end(
+        &self,
+        line: LineId,
+        pass: PassId,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let from = now.plus_secs(reason.grace_secs());
+        let call = Call::new("finish")
+            .arg(line.line)
+            .arg(pass.sub.to_string())
+            .arg(pass.jti.to_string())
+            .arg(now.as_millis())
+            .arg(from.as_millis());
+        let has_ended = self.event(&line.event, call).await?.is("ok");
+        if has_ended {
+            // So that who asks us next is told, and not only after the next look.
+            self.hear_ends(&line.event, now).await?;
+        }
+        Ok(has_ended)
+    }
+
+    /// Takes in what has ended at any controller since the last look.
+    async fn hear_ends(&self, event: &keys::EventId, now: Timestamp) -> Result<(), StoreError> {
+        self.status_of(event, now).await.map(|_| ())
+    }
+
+    pub(in crate::store) fn revoked_after(
+        &self,
+        after: u64,
+        now: Timestamp,
+    ) -> (Vec<Revoked>, u64) {
+        lock(&self.shared.revocations).after(after, now)
+    }
+
+    pub(in crate::store) async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        let ended_before_us = now.minus_secs(REVOKED_FOR_SECS).as_millis().saturating_mul(1000);
+        for event in self.events().await? {
+            for _ in 0..SWEEP_CALLS_MAX {
+                let call =
+                    Call::new("sweep").arg(now.as_millis()).arg(ended_before_us).arg(SWEEP_AT_ONCE);
+                match self.event(&event, call).await {
+                    Ok(reply) if reply.is("more") => {}
+                    // One that is not trusted is swept when it is again.
+                    Ok(_) | Err(StoreError::Distrusted) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            let before = now.minus_secs(BURIED_AFTER_SECS).as_millis();
+            if self.event(&event, Call::new("bury").arg(before)).await?.is("ok") {
+                self.house(Call::new("remove").arg(event.as_str())).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As `event.lua` reads it: `I|jti|lane|num|risk|generation|first|renewed|exp|place_exp`.
+fn written(record: &PassRecord) -> String {
+    let PassRecord { sub: _, jti, lane, num, risk, generation, .. } = record;
+    let times = [record.first_at, record.renewed_at, record.exp, record.place_exp];
+    let times = times.map(|at| at.as_millis().to_string()).join("|");
+    format!("I|{jti}|{}|{num}|{}|{generation}|{times}", lane.index(), *risk as u8)
+}
+
+/// `None` for a pass that has ended.
+fn record(sub: Id128, text: &str) -> Result<Option<PassRecord>, StoreError> {
+    let parts: Vec<&str> = text.split('|').collect();
+    let ["I", jti, lane, num, risk, generation, first_at, renewed_at, exp, place_exp] = parts[..]
+    else {
+        return Ok(None);
+    };
+    let at = |text| number(text).map(Timestamp::from_millis);
+    let lane = Lane::ALL.into_iter().find(|known| known.index().to_string() == lane);
+    let risks = [Risk::Low, Risk::Medium, Risk::High].into_iter();
+    let risk = risks.into_iter().find(|known| (*known as u8).to_string() == risk);
+    Ok(Some(PassRecord {
+        sub,
+        jti: jti.parse().map_err(|_| failed_text("a pass without an id"))?,
+        lane: lane.ok_or_else(|| failed_text("a pass of no lane"))?,
+        num: number(num)?,
+        risk: risk.ok_or_else(|| failed_text("a pass of no risk"))?,
+        generation: number(generation)?,
+        first_at: at(first_at)?,
+        renewed_at: at(renewed_at)?,
+        exp: at(exp)?,
+        place_exp: at(place_exp)?,
+    }))
+}
+
+/// `standard:suspect:restored`.
+fn flag_from(text: &str) -> Result<Flag, StoreError> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let [standard, suspect, restored] = parts[..] else {
+        return Err(failed_text("a flag that is none"));
+    };
+    Ok(Flag {
+        standard_num: number(standard)?,
+        suspect_num: number(suspect)?,
+        is_restored: restored == "1",
+    })
+}
