@@ -340,7 +340,7 @@ impl Control {
             let line = LineId { event: spec.event.clone(), line: status.room.line };
             let signed = store.resume(line.clone(), self.epoch).await?;
             let signed: Vec<Front> = signed.into_iter().map(|published| published.front).collect();
-            let mut front = FrontState::resumed(signed.last(), status.issued, now);
+            let mut front = FrontState::resumed(&signed, status.issued, now);
             let draw = store.draw(line.clone()).await?;
             let orders = orders(draw.as_ref(), &line);
             let numbers = store.gaps(line.clone()).await?;

@@ -199,12 +199,15 @@ pub struct FrontState {
 }
 
 impl FrontState {
-    /// Goes on from what was last published; nothing is lost and nothing gained by a restart.
+    /// Goes on from what was published; nothing is lost and nothing gained by a restart. Whoever
+    /// followed an older line and has heard of no newer one must not see the front go back either,
+    /// however long nobody published.
     #[must_use]
-    pub fn resumed(last: Option<&Front>, issued: [u64; 3], now: Timestamp) -> Self {
+    pub fn resumed(signed: &[Front], issued: [u64; 3], now: Timestamp) -> Self {
+        // As if the newest line had been published this very moment: perhaps only now it is heard.
+        let heard_at = signed.last().map_or(now, |newest| newest.t0);
         let lane = |lane: Lane| {
-            let f0 = last.map_or(0, |front| front.at(lane, now));
-            LaneState::standing(f0, issued[lane.index()])
+            LaneState::standing(reach_of(signed, lane, heard_at, now), issued[lane.index()])
         };
         Self { t0: now, until: now, lanes: Lane::ALL.map(lane), owed: [0; 3] }
     }
@@ -474,9 +477,14 @@ pub fn effective(signed: &[Front], lane: Lane, now: Timestamp) -> u64 {
 /// [`effective`].
 #[must_use]
 pub fn followed(signed: &[Front], lane: Lane, now: Timestamp) -> u64 {
+    reach_of(signed, lane, now, now)
+}
+
+/// Where the lines have got to at `now` that somebody could follow at `heard_at`.
+fn reach_of(signed: &[Front], lane: Lane, heard_at: Timestamp, now: Timestamp) -> u64 {
     let replaced_at = signed.iter().skip(1).map(|front| Some(front.t0));
     let lately = signed.iter().zip(replaced_at.chain([None])).filter(|(_, replaced_at)| {
-        replaced_at.is_none_or(|replaced_at| now.since(replaced_at) < HEARD_WITHIN)
+        replaced_at.is_none_or(|replaced_at| heard_at.since(replaced_at) < HEARD_WITHIN)
     });
     lately.map(|(front, _)| front.at(lane, now)).max().unwrap_or(0)
 }
@@ -722,6 +730,24 @@ mod tests {
     }
 
     #[test]
+    fn whoever_takes_over_goes_on_from_the_line_that_edges_may_still_follow() {
+        let fast = advance(&FrontState::default(), &drive(100.0, [0, 900, 0]), START).state;
+        let slow = advance(&fast, &drive(1.0, [0, 900, 0]), at_ms(1000)).state;
+        let slow_on = advance(&slow, &drive(1.0, [0, 900, 0]), at_ms(3000)).state;
+        let signed = [document(&fast, 1), document(&slow, 2), document(&slow_on, 3)];
+        let resumed = |signed: &[Front]| {
+            FrontState::resumed(signed, [0, 900, 0], at_ms(4000)).lanes[STANDARD].f0
+        };
+        assert_eq!(
+            resumed(&signed[..2]),
+            400,
+            "the slow line was published, and perhaps not heard"
+        );
+        assert_eq!(resumed(&signed), 103, "everybody has heard of a slow one");
+        assert_eq!(resumed(&[]), 0);
+    }
+
+    #[test]
     fn a_space_inside_is_never_given_twice() {
         let mut state = FrontState::default();
         for tick in 0..20 {
@@ -815,7 +841,11 @@ mod tests {
                     }
                     Happening::Restart { after_ms } => {
                         now_ms += after_ms;
-                        state = FrontState::resumed(Some(&published), issued, at_ms(now_ms));
+                        state = FrontState::resumed(
+                            std::slice::from_ref(&published),
+                            issued,
+                            at_ms(now_ms),
+                        );
                         for (lane, gaps) in gaps.iter().enumerate() {
                             for (first, last) in gaps.iter() {
                                 state.give_back(Lane::ALL[lane], first, last - first + 1);

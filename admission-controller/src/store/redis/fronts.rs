@@ -45,12 +45,15 @@ impl Redis {
     fn published(&self, line: &LineId, reply: Reply) -> Result<Vec<Published>, StoreError> {
         let texts = reply.texts()?;
         let fronts = texts.iter().map(|text| parse("a front", text));
-        let fronts = fronts.collect::<Result<Vec<Published>, StoreError>>()?;
+        let mut fronts = fronts.collect::<Result<Vec<Published>, StoreError>>()?;
+        fronts.sort_by_key(|published| (published.front.epoch, published.front.seq));
         let mut known = lock(&self.shared.known);
-        for published in fronts {
-            known.see_front(line, published);
+        for published in &fronts {
+            known.see_front(line, published.clone());
         }
-        Ok(known.fronts(line))
+        let seen = known.fronts(line);
+        // Of a line that no look has met yet we have seen nothing.
+        Ok(if seen.is_empty() { fronts } else { seen })
     }
 
     pub(in crate::store) async fn put_fronts(
