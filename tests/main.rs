@@ -11,6 +11,7 @@ mod cache;
 mod configuration;
 mod draw;
 mod expiry;
+mod fleet;
 mod foreign;
 mod forged;
 mod journey;

@@ -1,5 +1,6 @@
 //! Helpers that read as sentences: they hide ports, cookies, processes and waiting.
 
+pub mod fleet;
 pub mod processes;
 pub mod stack;
 pub mod visitor;

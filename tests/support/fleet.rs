@@ -1,0 +1,274 @@
+//! Two controllers on one Redis, three edges and a small shop behind them; controllers and edges
+//! are processes of their own, to be killed, frozen and started again.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use keys::{Front, Key, Keyring, Lane, Role, Timestamp, Validity};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::visitor::Visitor;
+use super::{EVENT, eventually};
+
+const CONTROLLERS: [&str; 2] = ["controller-1", "controller-2"];
+const EDGES: [&str; 3] = ["edge-1", "edge-2", "edge-3"];
+const OPERATOR: &str = "operator-token-0123456789";
+
+/// The fleet; dropping it kills it.
+pub struct Fleet {
+    dir: TempDir,
+    /// All controllers share it.
+    pub redis: servers::Redis,
+    controllers: [Option<Child>; 2],
+    edges: Vec<Child>,
+    controller_addrs: [SocketAddr; 2],
+    edge_addrs: [SocketAddr; 3],
+    http: reqwest::Client,
+}
+
+impl Fleet {
+    /// Starts everything, with a room whose front moves by this many positions a second.
+    pub async fn start(per_sec: f64) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let redis = servers::Redis::start_with(&[("appendonly", "yes"), ("appendfsync", "always")]);
+        write_keys(dir.path());
+        let shop = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let shop_addr = shop.local_addr().unwrap();
+        let app = axum::Router::new().fallback(|| async { "the shop" });
+        tokio::spawn(async move { axum::serve(shop, app).await });
+        let ports: Vec<u16> = super::processes::free_ports(8);
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let controller_addrs = [at(ports[0]), at(ports[1])];
+        let edge_addrs = [at(ports[2]), at(ports[3]), at(ports[4])];
+        for (name, addr) in CONTROLLERS.iter().zip(controller_addrs) {
+            let tokens = EDGES.map(|edge| {
+                format!(
+                    "{{ name = \"{edge}\", role = \"edge\", token = \"{edge}-token-0123456789\" }},"
+                )
+            });
+            let text = format!(
+                "listen = \"{addr}\"\nname = \"{name}\"\ndata_dir = \"{name}\"\n\
+                 keyring = \"{name}.json\"\ntokens = [\n{}\n\
+                 {{ name = \"olga\", role = \"operator\", token = \"{OPERATOR}\" }}]\n\
+                 store = {{ kind = \"redis\", urls = [\"{}\"] }}\n\
+                 [[rooms]]\nevent = \"{EVENT}\"\ntitle = \"Final\"\nmode = \"on\"\n\
+                 guard = {{ paths = [\"/events/{EVENT}\"] }}\n\
+                 pace = {{ per_sec_min = {per_sec:.3}, per_sec_max = {per_sec:.3}, \
+                 per_sec_start = {per_sec:.3}, latency_p95_ms = 20000.0, db_cpu = 1.0 }}\n",
+                tokens.join("\n"),
+                redis.url(),
+            );
+            std::fs::write(dir.path().join(format!("{name}.toml")), text).unwrap();
+        }
+        for (index, (name, addr)) in EDGES.iter().zip(edge_addrs).enumerate() {
+            // Each begins with another controller.
+            let (first, other) = (controller_addrs[index % 2], controller_addrs[(index + 1) % 2]);
+            let text = format!(
+                "name = \"{name}\"\nlisten = \"{addr}\"\nadmin_listen = \"{}\"\n\
+                 keyring = \"{name}.json\"\nbinding_secret = \"the-same-at-all-edges\"\n\
+                 [origin]\naddr = \"{shop_addr}\"\n\
+                 [controller]\nurl = \"http://{first}\"\nother_urls = [\"http://{other}\"]\n\
+                 token = \"{name}-token-0123456789\"\n\
+                 [client]\ntrusted_proxies = [\"127.0.0.1/32\"]\n\
+                 [limits]\nopen_per_minute = 1000000\nplace_per_minute = 100000\n",
+                at(ports[5 + index]),
+            );
+            std::fs::write(dir.path().join(format!("{name}.toml")), text).unwrap();
+        }
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
+        let mut fleet = Self {
+            dir,
+            redis,
+            controllers: [None, None],
+            edges: Vec::new(),
+            controller_addrs,
+            edge_addrs,
+            http: http.unwrap(),
+        };
+        fleet.start_controller(0);
+        fleet.start_controller(1);
+        fleet.edges = EDGES.iter().map(|name| fleet.spawn("edge", name)).collect();
+        fleet.until_all_serve().await;
+        fleet
+    }
+
+    fn spawn(&self, command: &str, name: &str) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_waiting-room"))
+            .arg(command)
+            .arg("--config")
+            .arg(self.dir.path().join(format!("{name}.toml")))
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Starts a controller, for the first time or again.
+    pub fn start_controller(&mut self, index: usize) {
+        self.controllers[index] = Some(self.spawn("controller", CONTROLLERS[index]));
+    }
+
+    /// Kills it on the spot, as a power cut would.
+    pub async fn kill_controller(&mut self, index: usize) {
+        let mut child = self.controllers[index].take().unwrap();
+        child.kill().await.unwrap();
+    }
+
+    /// Sends it a signal: `STOP` freezes it, `CONT` lets it go on.
+    pub fn signal_controller(&self, index: usize, signal: &str) {
+        let pid = self.controllers[index].as_ref().unwrap().id().unwrap().to_string();
+        let sent = std::process::Command::new("kill").args([&format!("-{signal}"), &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The controller that leads, if one says so.
+    pub async fn leader(&self) -> Option<usize> {
+        for index in 0..2 {
+            if self.controllers[index].is_some() && self.is_leader(index).await == Some(true) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Whether this controller says that it leads; `None` if it says nothing.
+    pub async fn is_leader(&self, index: usize) -> Option<bool> {
+        let url = format!("http://{}/metrics", self.controller_addrs[index]);
+        let request = self.http.get(url).timeout(Duration::from_millis(500));
+        let text = request.send().await.ok()?.text().await.ok()?;
+        Some(text.lines().any(|line| line == "admission_is_leader 1"))
+    }
+
+    /// Waits for a leader among those that run.
+    pub async fn until_somebody_leads(&self) -> usize {
+        eventually("somebody leads", || async { self.leader().await.is_some() }).await;
+        self.leader().await.unwrap()
+    }
+
+    /// Waits until every edge serves a front.
+    pub async fn until_all_serve(&self) {
+        for edge in 0..3 {
+            eventually("the edge serves a front", || async { self.front(edge).await.is_some() })
+                .await;
+        }
+    }
+
+    /// A visitor at this edge, from a network of their own.
+    pub fn visitor(&self, edge: usize) -> Visitor {
+        Visitor::at(self.edge_addrs[edge])
+    }
+
+    /// Where the edges serve.
+    pub fn edge_addrs(&self) -> [SocketAddr; 3] {
+        self.edge_addrs
+    }
+
+    /// The front document of an edge.
+    pub async fn front(&self, edge: usize) -> Option<Front> {
+        self.front_of(edge, EVENT).await
+    }
+
+    /// The same of another event.
+    pub async fn front_of(&self, edge: usize, event: &str) -> Option<Front> {
+        read_front(&self.http, self.edge_addrs[edge], event).await
+    }
+
+    /// Asks a controller as an operator.
+    pub async fn operator(
+        &self,
+        controller: usize,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let url = format!("http://{}{path}", self.controller_addrs[controller]);
+        let request = self.http.request(method.parse().unwrap(), url).bearer_auth(OPERATOR);
+        let request = if let Some(body) = body { request.json(&body) } else { request };
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or(json!(null)))
+    }
+
+    /// Watches the fronts of all edges until told to stop: none of them ever goes back.
+    pub fn watch_fronts(&self) -> Watch {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let tasks = self.edge_addrs.map(|addr| {
+            let (http, is_over) = (self.http.clone(), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                let mut last: Option<Front> = None;
+                let mut looks = 0_u64;
+                while !is_over.load(Ordering::Relaxed) {
+                    if let Some(front) = read_front(&http, addr, EVENT).await {
+                        if let Some(last) = &last {
+                            no_step_back(last, &front);
+                        }
+                        last = Some(front);
+                        looks += 1;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                looks
+            })
+        });
+        Watch { is_over, tasks }
+    }
+}
+
+/// A line starts where the one before has got to, or further on.
+#[track_caller]
+fn no_step_back(last: &Front, next: &Front) {
+    let age = |front: &Front| (front.epoch, front.seq);
+    assert!(age(next) >= age(last), "{:?} came after {:?}", age(next), age(last));
+    let (reached, starts) = (last.at(Lane::Standard, next.t0), next.at(Lane::Standard, next.t0));
+    assert!(starts >= reached, "{last:?} had got to {reached}, and then {next:?}");
+}
+
+async fn read_front(http: &reqwest::Client, addr: SocketAddr, event: &str) -> Option<Front> {
+    let url = format!("http://{addr}/api/v1/queue/{event}/front");
+    let body: Value = http.get(url).send().await.ok()?.json().await.ok()?;
+    serde_json::from_value(body["front"].clone()).ok()
+}
+
+/// Somebody who looks at the fronts.
+pub struct Watch {
+    is_over: Arc<AtomicBool>,
+    tasks: [tokio::task::JoinHandle<u64>; 3],
+}
+
+impl Watch {
+    /// Ends it; panics if a front ever went back.
+    pub async fn end(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            let looks = task.await.unwrap();
+            assert!(looks > 5, "{looks} looks say nothing");
+        }
+    }
+}
+
+/// Each has a key of its own and trusts all others.
+fn write_keys(dir: &Path) {
+    let now = Timestamp::now().floor_to_secs();
+    let validity = Validity {
+        use_from: now.minus_secs(60),
+        use_until: now.plus_secs(3600),
+        valid_until: now.plus_secs(7200),
+        revoked_at: None,
+    };
+    let key = |role, owner: &str| Key::generate(role, owner.parse().unwrap(), validity);
+    let keys = CONTROLLERS.map(|name| key(Role::Controller, name)).into_iter();
+    let keys: Vec<Key> = keys.chain(EDGES.map(|name| key(Role::Edge, name))).collect();
+    let public = Keyring::new(keys.clone()).public_jwks();
+    for (own, name) in keys.iter().zip(CONTROLLERS.iter().chain(&EDGES)) {
+        let public = Keyring::from_jwks(public.clone()).unwrap();
+        let others = public.keys().filter(|key| key.owner != own.owner).cloned();
+        let all: Vec<Key> = others.chain([own.clone()]).collect();
+        Keyring::new(all).save(&dir.join(format!("{name}.json"))).unwrap();
+    }
+}
