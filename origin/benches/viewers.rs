@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -267,7 +268,9 @@ async fn watch_socket(
     let mut request = url.into_client_request()?;
     request.headers_mut().insert("Waiting-Room-Pass", pass.parse()?);
     let stream = TcpStream::connect(addr).await?;
-    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await?;
+    let config = WebSocketConfig::default().read_buffer_size(4096);
+    let connecting = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+    let (mut socket, _) = connecting.await?;
     let mut received = Received::new();
     let mut place = Some(place);
     loop {

@@ -13,6 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::frame::{Plane, difference, encode_changes, encode_snapshot};
 use super::mode::Mode;
@@ -25,17 +27,25 @@ pub const FRAMES_MAX: usize = 1024;
 pub struct Encoded {
     /// What is known afterwards.
     pub seq: u64,
-    /// A WebSocket message.
-    pub binary: Bytes,
-    /// A server-sent event.
+    /// How long the frame itself is.
+    pub len: usize,
+    /// As a WebSocket message, its header included.
+    pub message: Bytes,
+    /// As a server-sent event.
     pub event: Bytes,
 }
 
 impl Encoded {
-    fn new(kind: &str, seq: u64, binary: Bytes) -> Self {
-        let data = STANDARD.encode(&binary);
+    fn new(kind: &str, seq: u64, frame: &[u8]) -> Self {
+        let data = STANDARD.encode(frame);
         let event = format!("id: {seq}\nevent: {kind}\ndata: {data}\n\n").into();
-        Self { seq, binary, event }
+        let mut message = Vec::with_capacity(frame.len() + 10);
+        let header = FrameHeader { opcode: OpCode::Data(Data::Binary), ..FrameHeader::default() };
+        // Writing to memory does not fail; if it did, readers would get nothing and ask again.
+        if header.format(frame.len() as u64, &mut message).is_ok() {
+            message.extend_from_slice(frame);
+        }
+        Self { seq, len: frame.len(), message: message.into(), event }
     }
 }
 
@@ -103,7 +113,7 @@ impl Feed {
             return false;
         }
         let bytes = encode_changes(ring.seq, seq, &runs);
-        ring.frames.push_back(Encoded::new("changes", seq, bytes));
+        ring.frames.push_back(Encoded::new("changes", seq, &bytes));
         if ring.frames.len() > FRAMES_MAX
             && let Some(oldest) = ring.frames.pop_front()
         {
@@ -135,7 +145,7 @@ impl Feed {
         };
         let first = ring.frames.partition_point(|frame| frame.seq <= known);
         let missed = ring.frames.range(first..);
-        let missed_bytes: usize = missed.clone().map(|frame| frame.binary.len()).sum();
+        let missed_bytes: usize = missed.clone().map(|frame| frame.len).sum();
         match missed.len() {
             0 => Next::Wait,
             1 => Next::Frames(missed.cloned().collect()),
@@ -166,7 +176,7 @@ impl Ring {
     fn snapshot(&mut self) -> Encoded {
         let Self { seq, plane, snapshot, .. } = self;
         let made = snapshot
-            .get_or_insert_with(|| Encoded::new("snapshot", *seq, encode_snapshot(*seq, plane)));
+            .get_or_insert_with(|| Encoded::new("snapshot", *seq, &encode_snapshot(*seq, plane)));
         made.clone()
     }
 }
@@ -276,9 +286,10 @@ mod tests {
         let Next::Frames(frames) = feed.after(Some(100)) else { panic!("expected frames") };
         let event = std::str::from_utf8(&frames[0].event).unwrap();
         assert_eq!(event, "id: 107\nevent: changes\ndata: AWQHAAk=\n\n");
-        assert_eq!(STANDARD.decode("AWQHAAk=").unwrap(), frames[0].binary);
+        let frame = STANDARD.decode("AWQHAAk=").unwrap();
+        assert_eq!(frames[0].message, [&[0x82, 5], frame.as_slice()].concat(), "final, binary, 5");
         let mut known = Known { seq: 103, plane: plane(&[]) };
-        let frame = decode(&frames[0].binary, SEATS).unwrap();
+        let frame = decode(&frame, SEATS).unwrap();
         assert_eq!((known.apply(frame), known.plane), (Applied::Yes, plane(&[0b1111])));
     }
 }

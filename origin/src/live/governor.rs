@@ -119,7 +119,54 @@ fn used_by(stat: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use keys::Id128;
+
+    use super::super::hub::{JoinError, Limits};
+    use super::super::mode::Mode;
     use super::*;
+    use crate::metrics::Metrics;
+    use crate::shelf::Shelf;
+
+    #[tokio::test]
+    async fn a_queue_that_grows_moves_the_level_step_by_step_and_tells_who_follows() {
+        let window = Arc::new(Window::new(1, Instant::now()));
+        let (stop, stopping) = watch::channel(false);
+        let limits = Limits {
+            streams_max: 10,
+            per_event_max: 10,
+            per_visitor_max: 10,
+            life: Duration::from_secs(60),
+        };
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let hub = Hub::new(limits, None, Arc::clone(&window), metrics, stopping.clone());
+        let hub = Arc::new(hub);
+        let (event, shelf) = ("an-event".parse().unwrap(), Arc::new(Shelf::new(40)));
+        let (mut reading, _place) = hub.join(&event, &shelf, Id128::random()).unwrap();
+        let connections = (Arc::new(Semaphore::new(10)), 10);
+        let watched = Watched { window: Arc::clone(&window), connections };
+        let governing = tokio::spawn(govern(Arc::clone(&hub), watched, stopping));
+        // The signal: commands have waited for two seconds, and they go on doing so.
+        let loading = tokio::spawn(async move {
+            loop {
+                let waited = [Duration::from_secs(2); 10];
+                window.served(&waited, Duration::from_millis(1), Instant::now());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        let mut told = vec![reading.pulse().mode];
+        while told.last() != Some(&Mode::BestOnly) {
+            let pulsed = tokio::time::timeout(Duration::from_secs(20), reading.pulsed());
+            pulsed.await.expect("the level goes on up");
+            told.push(reading.pulse().mode);
+        }
+        assert_eq!(told, Mode::ALL[..5], "and load alone pauses no sale");
+        let refused = hub.join(&event, &shelf, Id128::random()).unwrap_err();
+        assert_eq!(refused, JoinError::Mode(Mode::BestOnly));
+        assert_eq!(hub.metrics.seat_mode.get(), 4);
+        loading.abort();
+        stop.send(true).unwrap();
+        governing.await.unwrap();
+    }
 
     #[test]
     fn the_kernels_line_is_read_whatever_the_program_is_called() {
