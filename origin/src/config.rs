@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use keys::{EventId, Owner, Secret};
@@ -10,9 +11,10 @@ use serde::Deserialize;
 
 use crate::catalogue::Sources;
 use crate::live::{Limits, Mode};
+use crate::log::RowsMode;
 use crate::pay::SandboxRules;
 use crate::sale::{Rules, SEATS_PER_ORDER_LIMIT};
-use crate::store::{POOL_DEFAULT, PostgresOptions};
+use crate::store::{HotOptions, POOL_DEFAULT, PostgresOptions};
 use crate::ticket::MORE_FONTS_MAX;
 
 /// A lease is renewed three times in this time; a process that freezes is replaced after it.
@@ -86,6 +88,8 @@ pub struct OriginConfig {
     pub postgres: Option<PostgresOptions>,
     /// How partitions are shared with other processes, if there are any.
     pub cluster: Option<Cluster>,
+    /// Where seats are marked that somebody is about to get; without it, nowhere.
+    pub redis: Option<HotOptions>,
     /// Requests under way at once.
     pub in_flight_max: usize,
     /// Connections at once.
@@ -119,6 +123,7 @@ struct OriginFile {
     log: LogFile,
     postgres: Option<PostgresFile>,
     cluster: Option<ClusterFile>,
+    redis: Option<RedisFile>,
     #[serde(default)]
     limits: LimitsFile,
     #[serde(default)]
@@ -188,6 +193,30 @@ struct PostgresFile {
     ca_file: Option<PathBuf>,
     #[serde(default = "pool_default")]
     pool_max: usize,
+    cores: Option<u32>,
+    #[serde(default)]
+    rows: RowsFile,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RowsFile {
+    #[default]
+    Strict,
+    Fast,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedisFile {
+    url: Secret,
+    #[serde(default = "redis_timeout_ms")]
+    timeout_ms: u64,
+}
+
+/// What a refusal may cost more while Redis is slow.
+const fn redis_timeout_ms() -> u64 {
+    20
 }
 
 fn pool_default() -> usize {
@@ -312,6 +341,7 @@ impl TryFrom<OriginFile> for OriginConfig {
             sandbox,
             postgres,
             cluster,
+            redis,
             ..
         } = file;
         if !(1..=86_400).contains(&sale.hold_secs) {
@@ -376,6 +406,20 @@ impl TryFrom<OriginFile> for OriginConfig {
         {
             return refuse("postgres.pool_max", pool_max, "2 to 1000 connections");
         }
+        if let Some(PostgresFile { url, .. }) = &postgres
+            && tokio_postgres::Config::from_str(url.expose()).is_err()
+        {
+            // The URL itself must not be told.
+            return refuse("postgres.url", "***", "postgres://user:password@host/database");
+        }
+        if let Some(PostgresFile { cores: Some(0), .. }) = &postgres {
+            return refuse("postgres.cores", 0, "1 or more, or nothing");
+        }
+        if let Some(RedisFile { timeout_ms, .. }) = &redis
+            && !(1..=1000).contains(timeout_ms)
+        {
+            return refuse("redis.timeout_ms", timeout_ms, "1 to 1000 milliseconds");
+        }
         if let Some(ClusterFile { advertise, lease_ms }) = &cluster {
             let port = advertise.rsplit_once(':').filter(|(host, _)| !host.is_empty());
             let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
@@ -397,6 +441,15 @@ impl TryFrom<OriginFile> for OriginConfig {
                 url: file.url,
                 ca_file: file.ca_file,
                 pool_max: file.pool_max,
+                cores: file.cores,
+                rows: match file.rows {
+                    RowsFile::Strict => RowsMode::Strict,
+                    RowsFile::Fast => RowsMode::Fast,
+                },
+            }),
+            redis: redis.map(|file| HotOptions {
+                url: file.url,
+                timeout: Duration::from_millis(file.timeout_ms),
             }),
             cluster: cluster.map(|file| Cluster {
                 advertise: file.advertise,
@@ -483,6 +536,14 @@ mod tests {
         check("live.stream_secs_max = 0", &["live.stream_secs_max is 0"]);
         check("live.pinned_mode = \"fast\"", &["pinned_mode", "slow-map"]);
         check("sale.seats = 9", &["seats", "expected"]);
+        let redis = "redis = { url = \"redis://127.0.0.1/\", timeout_ms = 0 }";
+        check(redis, &["redis.timeout_ms is 0", "1 to 1000"]);
+        check("postgres.url = \"mysql://sesame@host/sale\"", &["postgres.url is ***"]);
+        check(
+            "postgres = { url = \"postgres://host/sale\", rows = \"slow\" }",
+            &["strict", "fast"],
+        );
+        check("postgres = { url = \"postgres://host/sale\", cores = 0 }", &["postgres.cores is 0"]);
         let shared = "postgres.url = \"postgres://host/database\"\ncluster.advertise";
         check(&format!("{shared} = \"host\""), &["cluster.advertise is host", "host:port"]);
         check(&format!("{shared} = \":80\""), &["cluster.advertise is :80", "host:port"]);

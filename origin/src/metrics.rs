@@ -22,6 +22,9 @@ pub enum LogFailure {
     Cut,
     /// A snapshot was damaged, or did not fit the log.
     Snapshot,
+    /// The rows of the tables did not fit: a seat was about to be sold twice, or somebody else
+    /// wrote to them.
+    Guard,
 }
 
 impl LogFailure {
@@ -33,6 +36,7 @@ impl LogFailure {
             Self::Unknown => "unknown",
             Self::Cut => "cut",
             Self::Snapshot => "snapshot",
+            Self::Guard => "guard",
         }
     }
 }
@@ -116,6 +120,8 @@ pub struct Metrics {
     pub append_seconds: Histogram,
     /// Holds that nobody waited for any more.
     pub abandoned_total: IntCounter,
+    /// What the marks on seats said, asked before the writer.
+    pub hot_marks_total: IntCounterVec,
     clock_held_total: IntCounterVec,
     log_failures_total: IntCounterVec,
     payments_total: IntCounterVec,
@@ -196,6 +202,12 @@ impl Metrics {
                 &registry,
                 "origin_holds_abandoned_total",
                 "Holds not made because whoever asked had gone: visitors lose patience.",
+            )?,
+            hot_marks_total: counters(
+                &registry,
+                "origin_hot_marks_total",
+                "Holds by what Redis said first; unavailable: it is slow or gone, refusals come later.",
+                &["outcome"],
             )?,
             clock_held_total: counters(
                 &registry,

@@ -125,6 +125,21 @@ pub fn encode(record: &Record, before: &Link) -> Result<(Vec<u8>, Link), serde_j
     Ok((bytes, link))
 }
 
+/// Reads the record stored at `seq` for whoever does not follow the chain and leaves the proof to
+/// the writer.
+///
+/// # Errors
+/// If it is misplaced or unknown to us.
+pub fn peek(seq: u64, bytes: &[u8]) -> Result<Record, RecordError> {
+    let (_, text) = bytes.split_first_chunk::<32>().ok_or(RecordError::Damaged { seq })?;
+    let record: Record =
+        serde_json::from_slice(text).map_err(|source| RecordError::Format { seq, source })?;
+    if record.seq != seq {
+        return Err(RecordError::Misplaced { seq, says: record.seq });
+    }
+    Ok(record)
+}
+
 /// Reads the record stored at `seq` that follows `before`.
 ///
 /// # Errors

@@ -177,6 +177,12 @@ impl Shelf {
         self.news.subscribe()
     }
 
+    /// Sequence number of the next change.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.lock().seq
+    }
+
     /// The taken seats and the sequence number they stand for.
     #[must_use]
     pub fn plane(&self) -> (u64, Plane) {

@@ -8,6 +8,7 @@ use std::collections::btree_map::Entry;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle as Thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::http::{self, App, Documents, Doors, Pages, PassOn};
 use crate::live::Hub;
 use crate::live::governor::{Watched, govern};
 use crate::load::Window;
-use crate::log::{Log, LogError, PostgresLog, SqliteLog};
+use crate::log::LogError;
 use crate::metrics::Metrics;
 use crate::ownership::{Keeper, KeeperParts, Members, Places};
 use crate::partition::{Clock, Partition, PartitionError, PartitionSetup, Tenure};
@@ -34,7 +35,8 @@ use crate::printer::Printer;
 use crate::sales::Sales;
 use crate::stand::{Hall, Stand, StandError};
 use crate::steady::Reading;
-use crate::store::Database;
+use crate::store::rows::{Follower, FollowerSetup};
+use crate::store::{StoreError, Stores};
 use crate::ticket::{FontError, Letters, TicketError, TicketFacts, barcode};
 
 /// Requests under way may take this long to end once we are told to stop; a payment that takes
@@ -91,6 +93,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error("log")]
     Log(#[from] LogError),
+    /// What is kept beside the log cannot be opened.
+    #[error("store")]
+    Store(#[from] StoreError),
     /// Processes share a PostgreSQL or nothing.
     #[error("[cluster] needs a [postgres]")]
     NoDatabase,
@@ -166,7 +171,7 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     // Replaying a log and drawing maps takes a moment of processor time.
     let stopping = shutdown.clone();
     let built = tokio::task::spawn_blocking(move || House::build(&config, stopping)).await;
-    let House { app, crew } = built.map_err(|_| StartError::Interrupted)??;
+    let House { app, crew, followers } = built.map_err(|_| StartError::Interrupted)??;
     let mut tasks = JoinSet::new();
     let connections = Arc::new(Semaphore::new(connections_max));
     let internal_connections = Arc::new(Semaphore::new(internal_max));
@@ -184,7 +189,7 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     tasks.spawn(Arc::clone(&app.checkout).resolve_until(shutdown.clone()));
     tasks.spawn(Arc::clone(&app.passes).follow_until(shutdown.clone()));
     tracing::info!(%public_addr, %internal_addr, "origin serves on {public_addr}");
-    let supervisor = tokio::spawn(supervise(app, tasks, crew, shutdown));
+    let supervisor = tokio::spawn(supervise(app, tasks, crew, followers, shutdown));
     Ok(Origin { public_addr, internal_addr, supervisor })
 }
 
@@ -207,6 +212,7 @@ async fn supervise(
     app: Arc<App>,
     mut tasks: JoinSet<()>,
     crew: Crew,
+    followers: Followers,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let _ = shutdown.wait_for(|is_stopping| *is_stopping).await;
@@ -216,15 +222,18 @@ async fn supervise(
         tasks.shutdown().await;
     }
     app.sales.stop();
-    let joined = tokio::task::spawn_blocking(move || match crew {
-        Crew::Sole(writers) => {
-            for writer in writers {
-                if writer.join().is_err() {
-                    tracing::error!("a writer had panicked");
+    let joined = tokio::task::spawn_blocking(move || {
+        match crew {
+            Crew::Sole(writers) => {
+                for writer in writers {
+                    if writer.join().is_err() {
+                        tracing::error!("a writer had panicked");
+                    }
                 }
             }
+            Crew::Shared(keeper) => keeper.stop(),
         }
-        Crew::Shared(keeper) => keeper.stop(),
+        followers.stop();
     });
     let _ = joined.await;
     tracing::info!("origin has stopped");
@@ -238,29 +247,43 @@ enum Crew {
     Shared(Keeper),
 }
 
-/// The store that a configuration names.
-enum Store {
-    Sqlite(PathBuf),
-    Postgres(Arc<Database>),
+/// Who brings the tables up to date where the writers do not.
+struct Followers {
+    threads: Vec<Thread<()>>,
+    is_stopping: Arc<AtomicBool>,
 }
 
-impl Store {
-    fn open(config: &OriginConfig) -> Result<Arc<Self>, StartError> {
-        let store = match &config.postgres {
-            None => Self::Sqlite(config.data_dir.join("sale.sqlite")),
-            Some(options) => Self::Postgres(Database::open(options).map_err(LogError::from)?),
-        };
-        Ok(Arc::new(store))
+impl Followers {
+    fn start(
+        config: &OriginConfig,
+        stores: &Stores,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let mut followers = Self { threads: Vec::new(), is_stopping: Arc::default() };
+        for partition in 0..config.partitions {
+            let Some(rows) = stores.rows()? else { continue };
+            let follower = Follower::new(FollowerSetup {
+                partition,
+                log: stores.log()?,
+                rows,
+                only_of: config.cluster.as_ref().map(|cluster| cluster.advertise.clone()),
+                metrics: Arc::clone(metrics),
+            });
+            let thread = follower.spawn(Arc::clone(&followers.is_stopping));
+            let failed = |source| PartitionError::Thread { partition, source };
+            followers.threads.push(thread.map_err(failed)?);
+        }
+        Ok(followers)
     }
 
-    /// One more way to the log.
-    fn log(&self, partitions: u32) -> Result<Log, LogError> {
-        Ok(match self {
-            Self::Sqlite(path) => Log::Sqlite(SqliteLog::open(path, partitions)?),
-            Self::Postgres(database) => {
-                Log::Postgres(PostgresLog::open(Arc::clone(database), partitions)?)
+    fn stop(self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                tracing::error!("a follower had panicked");
             }
-        })
+        }
     }
 }
 
@@ -268,6 +291,7 @@ impl Store {
 struct House {
     app: Arc<App>,
     crew: Crew,
+    followers: Followers,
 }
 
 impl House {
@@ -299,7 +323,7 @@ impl House {
             setups.push(setup);
         }
 
-        let store = Store::open(config)?;
+        let stores = Stores::open(config, &metrics)?;
         let sales = Arc::new(Sales::new(*partitions, setups));
         let (crew, others) = match &config.cluster {
             None => {
@@ -310,29 +334,30 @@ impl House {
                         owner: config.name.clone(),
                         events: sales.events_of(partition),
                         tenure: Tenure::Sole,
-                        log: store.log(*partitions)?,
+                        log: stores.log()?,
                         clock: Arc::clone(&clock),
                         may_cut_damaged_tail: config.may_cut_damaged_tail,
                         window: Arc::clone(&window),
                         metrics: Arc::clone(&metrics),
                     };
-                    let (writer, thread) = Partition::start(setup, store.log(*partitions)?)?;
+                    let (writer, thread) = Partition::start(setup, stores.log()?)?;
                     sales.put_writer(partition, writer);
                     writers.push(thread);
                 }
                 (Crew::Sole(writers), None)
             }
             Some(cluster) => {
-                let Store::Postgres(database) = &*store else { return Err(StartError::NoDatabase) };
+                let database = stores.database().ok_or(StartError::NoDatabase)?;
                 let members = Members::new(Arc::clone(database));
-                let (places, count) = (Arc::new(Places::unknown(*partitions)), *partitions);
+                let places = Arc::new(Places::unknown(*partitions));
+                let opening = stores.clone();
                 let keeper = Keeper::start(KeeperParts {
                     owner: config.name.clone(),
                     addr: cluster.advertise.clone(),
                     ttl: cluster.lease,
                     partitions: *partitions,
                     members,
-                    open_log: Box::new(move || store.log(count)),
+                    open_log: Box::new(move || opening.log()),
                     sales: Arc::clone(&sales),
                     places: Arc::clone(&places),
                     clock,
@@ -345,6 +370,7 @@ impl House {
                 (Crew::Shared(keeper), Some(others))
             }
         };
+        let followers = Followers::start(config, &stores, &metrics)?;
         let ledger = data_dir.join("sandbox.sqlite");
         let sandbox = Sandbox::open(Some(&ledger), config.sandbox)
             .map_err(|source| StartError::Sandbox { path: ledger, source })?;
@@ -372,13 +398,14 @@ impl House {
             printer,
             metrics,
             window,
+            stores,
             partitions: *partitions,
             others,
             in_flight: Semaphore::new(config.in_flight_max),
             passless: Semaphore::new(http::PASSLESS_MAX),
             internal_token: config.internal_token.clone(),
         };
-        Ok(Self { app: Arc::new(app), crew })
+        Ok(Self { app: Arc::new(app), crew, followers })
     }
 }
 

@@ -21,7 +21,10 @@ use super::shopper::Shopper;
 use super::{App, Shop, views};
 use crate::live::Mode;
 use crate::partition::Answer;
-use crate::sale::{AreaPick, Command, Extension, Party, PartySeats, Pick, Reply, Seat, Want};
+use crate::sale::{
+    AreaPick, Command, Extension, Party, PartySeats, Pick, Refusal, Reply, Seat, Want,
+};
+use crate::store::Mark;
 
 /// Most zones in one wish: a house has a handful.
 const ZONES_MAX: usize = 64;
@@ -134,13 +137,44 @@ async fn make_hold(
     let want = body.want()?;
     let names_seats = matches!(&want, Want::Pick(pick) if !pick.seats.is_empty());
     check_mode(&app, shopper.event(), names_seats)?;
+    if let Want::Pick(pick) = &want
+        && pick.areas.is_empty()
+    {
+        check_marks(&app, &shopper, &pick.seats, hold).await?;
+    }
     let command = Command::Hold { hold, sub: shopper.pass.sub, want };
-    let answer = app.sales.ask(shopper.event(), command).await?;
-    let body = hold_body(shopper.shop(), answer)?;
+    let answered = app.sales.ask(shopper.event(), command).await.map_err(Refused::from);
+    let body = match answered.and_then(|answer| hold_body(shopper.shop(), answer)) {
+        Ok(body) => body,
+        Err(refused) => {
+            app.stores.hot.unmark(shopper.event(), hold).await;
+            return Err(refused);
+        }
+    };
     let location = format!("/api/v1/events/{}/holds/{hold}", shopper.event());
     let location = HeaderValue::try_from(location).map_err(|_| Refused::internal())?;
     let headers = [(header::CACHE_CONTROL, PRIVATE), (header::LOCATION, location)];
     Ok((StatusCode::CREATED, headers, axum::Json(body)).into_response())
+}
+
+/// Refuses at once what somebody else has marked. What the writer would refuse for another reason
+/// goes to it, so that the reason is the same with and without marks.
+async fn check_marks(
+    app: &App,
+    shopper: &Shopper,
+    seats: &[Seat],
+    hold: Id128,
+) -> Result<(), Refused> {
+    let shop = shopper.shop();
+    let is_sound = seats.len() <= app.rules.seats_per_order_max as usize
+        && seats.iter().all(|seat| *seat < shop.venue.seats);
+    if !is_sound {
+        return Ok(());
+    }
+    match app.stores.hot.try_mark(shopper.event(), seats, hold, app.rules.hold).await {
+        Mark::Taken(seats) => Err(Refused::sale(&Refusal::SeatTaken { seats }, shop.shelf.seq())),
+        Mark::Free | Mark::Unavailable => Ok(()),
+    }
 }
 
 async fn view_hold(
@@ -167,6 +201,8 @@ async fn amend(
     }
     let command = Command::Amend { hold, sub, add, drop };
     let answer = app.sales.ask(shopper.event(), command).await?;
+    // Its marks are of the seats that it had. Without marks the writer is asked, as ever.
+    app.stores.hot.unmark(shopper.event(), hold).await;
     let body = hold_body(shopper.shop(), answer)?;
     Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
 }
@@ -188,10 +224,12 @@ async fn release(
     Path((_, hold)): Path<(String, String)>,
     shopper: Shopper,
 ) -> Result<Response, Refused> {
-    let command = Command::Release { hold: hold_id(&hold)?, sub: shopper.pass.sub };
+    let hold = hold_id(&hold)?;
+    let command = Command::Release { hold, sub: shopper.pass.sub };
     let Answer { seq, reply } = app.sales.ask(shopper.event(), command).await?;
     match reply {
         Reply::Freed => {
+            app.stores.hot.unmark(shopper.event(), hold).await;
             Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, PRIVATE)]).into_response())
         }
         Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),

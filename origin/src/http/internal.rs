@@ -71,7 +71,17 @@ async fn load(State(app): State<Arc<App>>, _: Trusted) -> Result<Response, Refus
         let refused = Refused::from(Unavailable::Down);
         return Err(refused.detail(format!("the writer of {} is down", shop.event.id)));
     }
-    Ok(axum::Json(report(&app, Timestamp::now(), Instant::now())).into_response())
+    let mut report = report(&app, Timestamp::now(), Instant::now());
+    if let Some(cpu) = &app.stores.cpu {
+        let share = cpu.share().await.unwrap_or_else(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(%error, cause, "the database does not say how busy it is");
+            None
+        });
+        report.db_cpu = share.map(|cpu| cpu.share);
+        report.db_cpu_source = share.map_or("unknown", |cpu| cpu.source).to_owned();
+    }
+    Ok(axum::Json(report).into_response())
 }
 
 fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {

@@ -37,6 +37,7 @@ use crate::sale::Rules;
 use crate::sales::Sales;
 use crate::shelf::Shelf;
 use crate::stand::Stand;
+use crate::store::Stores;
 use crate::venue::{MapDocument, Venue};
 
 pub use listener::Doors;
@@ -92,6 +93,8 @@ pub struct App {
     pub window: Arc<Window>,
     /// Who follows the seats.
     pub hub: Arc<Hub>,
+    /// What is kept beside the log.
+    pub stores: Stores,
     /// Writers that should be up if nobody else has any.
     pub partitions: u32,
     /// The way to the other processes, if there are any.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::{Origin, OriginConfig, OriginParts, StartError, start};
 
 mod live;
+mod stores;
 
 const FINAL: &str = "wc2026-final";
 const TOKEN: &str = "internal-token-of-tests";

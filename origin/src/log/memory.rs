@@ -212,6 +212,16 @@ impl MemoryLog {
         })
     }
 
+    pub(super) fn halt(&mut self, partition: PartitionId, name: &str) -> Result<(), LogError> {
+        self.with(|store| {
+            store.raise(partition, name);
+            if let Some(row) = store.owners.get_mut(&partition) {
+                row.until = Some(Duration::MAX);
+            }
+            Ok(())
+        })
+    }
+
     pub(super) fn holder(&mut self, partition: PartitionId) -> Result<Option<Holder>, LogError> {
         self.with(|store| Ok(store.holder(partition)))
     }

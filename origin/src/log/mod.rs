@@ -17,10 +17,11 @@ pub(crate) mod suite;
 use std::time::Duration;
 
 pub use memory::{Fault, MemoryLog};
-pub use postgres::PostgresLog;
+pub use postgres::{PostgresLog, RowsMode};
 pub use sqlite::SqliteLog;
 
 use crate::store::PostgresError;
+use crate::store::rows::RowsError;
 
 /// A partition of the sale, counted from 0.
 pub type PartitionId = u32;
@@ -91,6 +92,17 @@ pub enum AppendError {
         /// The sequence number.
         seq: u64,
     },
+    /// The tables say that a seat would be sold twice. Nothing was written, and nobody writes to
+    /// the partition until a person has looked.
+    #[error("record {seq} of partition {partition} would break the tables: {why}")]
+    Guard {
+        /// Which partition.
+        partition: PartitionId,
+        /// The sequence number.
+        seq: u64,
+        /// What does not fit.
+        why: String,
+    },
     /// The store failed before anything was written; trying again is safe.
     #[error("the store could not begin to write the record")]
     NotWritten(#[source] LogError),
@@ -113,6 +125,9 @@ pub enum LogError {
     /// PostgreSQL said no, or nothing.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
+    /// The rows that go with a record cannot be told.
+    #[error("rows of the tables")]
+    Rows(#[source] Box<RowsError>),
     /// The owner's row went away while we looked at it, which nobody of ours does.
     #[error("the store does not know who owns the partition")]
     NoRow,
@@ -215,6 +230,15 @@ impl Log {
     /// If the store fails.
     pub fn holder(&mut self, partition: PartitionId) -> Result<Option<Holder>, LogError> {
         each_store!(self, log => log.holder(partition))
+    }
+
+    /// Takes the partition away from everybody: every epoch is fenced off, and its lease stands
+    /// until a person lets it go (see `origin/TABLES.md`).
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn halt(&mut self, partition: PartitionId, why: &str) -> Result<(), LogError> {
+        each_store!(self, log => log.halt(partition, &format!("halted: {why}")))
     }
 
     /// Appends a record at `seq`; durable once it returns.

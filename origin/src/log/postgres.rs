@@ -5,29 +5,49 @@
 //! number is the primary key, the second guard. Whether a statement whose connection broke was
 //! carried out, only reading tells.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::{AppendError, Claimant, Claimed, Holder, Lease, LogError, PartitionId, Stored};
+use crate::record;
+use crate::store::rows::{self, Columns, Mirror, PostgresRows, Rows, RowsError};
 use crate::store::{Database, PostgresError};
 
 const APPEND: &str = "
     WITH mine AS (SELECT 1 FROM owner WHERE partition = $1 AND epoch = $2 FOR SHARE)
     INSERT INTO log (partition, epoch, seq, bytes) SELECT $1, $2, $3, $4 FROM mine";
 
+/// Whether the rows of organisers' tables are written with a record or after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsMode {
+    /// In the same transaction: the third guard holds before anybody is answered.
+    Strict,
+    /// Afterwards, by a follower.
+    Fast,
+}
+
+/// Most records that are read at a time when rows are behind.
+const CATCH_UP_MAX: u32 = 64;
+
 /// One writer's way to the log: a connection of its own, made again when it breaks.
 #[derive(Debug)]
 pub struct PostgresLog {
     database: Arc<Database>,
     session: Option<Arc<Session>>,
+    mode: RowsMode,
+    /// What the tables have and up to where, by partition; read again after whatever failed.
+    mirrors: HashMap<PartitionId, (u64, Mirror)>,
 }
 
 struct Session {
     client: Client,
     append: Statement,
+    append_with_rows: Statement,
 }
 
 impl std::fmt::Debug for Session {
@@ -41,8 +61,12 @@ impl PostgresLog {
     ///
     /// # Errors
     /// If the database fails or was laid out for another number.
-    pub fn open(database: Arc<Database>, partitions: u32) -> Result<Self, LogError> {
-        let mut log = Self { database, session: None };
+    pub fn open(
+        database: Arc<Database>,
+        partitions: u32,
+        mode: RowsMode,
+    ) -> Result<Self, LogError> {
+        let mut log = Self { database, session: None, mode, mirrors: HashMap::new() };
         let configured = narrow(partitions);
         let rows = log.run(async move |session| {
             // Locked, for several processes may be the first.
@@ -84,7 +108,8 @@ impl PostgresLog {
         let session = self.database.wait(async move {
             let client = database.connect().await?;
             let append = database.within(client.prepare(APPEND)).await?;
-            Ok(Arc::new(Session { client, append }))
+            let append_with_rows = database.within(client.prepare(&append_with_rows())).await?;
+            Ok(Arc::new(Session { client, append, append_with_rows }))
         })?;
         Ok(Arc::clone(self.session.insert(session)))
     }
@@ -94,6 +119,7 @@ impl PostgresLog {
         partition: PartitionId,
         owner: &str,
     ) -> Result<Lease, LogError> {
+        self.mirrors.remove(&partition);
         let (partition, owner) = (narrow(partition), owner.to_owned());
         let sql = "INSERT INTO owner (partition, epoch, name) VALUES ($1, 1, $2)
                    ON CONFLICT (partition) DO UPDATE
@@ -108,6 +134,7 @@ impl PostgresLog {
         partition: PartitionId,
         owner: &str,
     ) -> Result<Option<Lease>, LogError> {
+        self.mirrors.remove(&partition);
         let (partition, owner) = (narrow(partition), owner.to_owned());
         let sql = "UPDATE owner SET epoch = epoch + 1 WHERE partition = $1 AND name = $2
                    RETURNING epoch";
@@ -121,6 +148,7 @@ impl PostgresLog {
         claimant: &Claimant,
         ttl: Duration,
     ) -> Result<Claimed, LogError> {
+        self.mirrors.remove(&partition);
         let id = narrow(partition);
         let (Claimant { owner, addr }, secs) = (claimant.clone(), ttl.as_secs_f64());
         // The clock is read when the row is ours, not when the statement began to wait for it.
@@ -163,6 +191,16 @@ impl PostgresLog {
         Ok(())
     }
 
+    pub(super) fn halt(&mut self, partition: PartitionId, name: &str) -> Result<(), LogError> {
+        let (partition, name) = (narrow(partition), name.to_owned());
+        let sql = "INSERT INTO owner (partition, epoch, name, until)
+                   VALUES ($1, 1, $2, '9999-12-31')
+                   ON CONFLICT (partition) DO UPDATE
+                   SET epoch = owner.epoch + 1, name = $2, addr = '', until = '9999-12-31'";
+        self.run(async move |s| s.client.execute(sql, &[&partition, &name]).await)?;
+        Ok(())
+    }
+
     pub(super) fn holder(&mut self, partition: PartitionId) -> Result<Option<Holder>, LogError> {
         let partition = narrow(partition);
         let sql = "SELECT name, addr, epoch,
@@ -188,6 +226,19 @@ impl PostgresLog {
         if let Err(error) = self.session() {
             return Err(AppendError::NotWritten(error.into()));
         }
+        match self.mode {
+            RowsMode::Fast => self.append_alone(partition, epoch, seq, bytes),
+            RowsMode::Strict => self.append_strictly(partition, epoch, seq, bytes),
+        }
+    }
+
+    fn append_alone(
+        &mut self,
+        partition: PartitionId,
+        epoch: u64,
+        seq: u64,
+        bytes: &[u8],
+    ) -> Result<(), AppendError> {
         let (id, our_epoch, at) = (narrow(partition), signed(epoch), signed(seq));
         let bytes = bytes.to_vec();
         let appended = self
@@ -197,6 +248,105 @@ impl PostgresLog {
             Ok(_) => Ok(()),
             Err(error) => Err(judge(error, partition, seq)),
         }
+    }
+
+    /// Appends a record and what it changes in the tables, or neither.
+    fn append_strictly(
+        &mut self,
+        partition: PartitionId,
+        epoch: u64,
+        seq: u64,
+        bytes: &[u8],
+    ) -> Result<(), AppendError> {
+        let (mut mirror, rows) = match self.project(partition, seq, bytes) {
+            Ok(projected) => projected,
+            Err(RowsError::Guard { why, .. }) => {
+                return Err(self.guarded(partition, epoch, seq, why));
+            }
+            Err(error) => return Err(AppendError::NotWritten(LogError::Rows(Box::new(error)))),
+        };
+        let columns = Columns::new(partition, seq, &rows);
+        let (our_epoch, bytes) = (signed(epoch), bytes.to_vec());
+        let appended = self.run(async move |s| {
+            let mut values = columns.values().to_vec();
+            values.extend([&our_epoch as &(dyn ToSql + Sync), &bytes]);
+            s.client.execute(&s.append_with_rows, &values).await
+        });
+        match appended {
+            Ok(0) => Err(AppendError::Fenced { partition, epoch }),
+            Ok(_) => {
+                let to = rows.to;
+                mirror.follow(rows);
+                self.mirrors.insert(partition, (to, mirror));
+                Ok(())
+            }
+            Err(error) if is_place_taken(&error) => Err(AppendError::Conflict { partition, seq }),
+            Err(error) if is_undone(&error) => match rows::judge(error, partition, seq) {
+                RowsError::Guard { why, .. } => Err(self.guarded(partition, epoch, seq, why)),
+                error => Err(AppendError::NotWritten(LogError::Rows(Box::new(error)))),
+            },
+            Err(error) => Err(AppendError::Unknown(error.into())),
+        }
+    }
+
+    /// What a record changes in the tables, and what they have now. The mirror is taken out: only
+    /// a record that was written puts it back.
+    fn project(
+        &mut self,
+        partition: PartitionId,
+        seq: u64,
+        bytes: &[u8],
+    ) -> Result<(Mirror, Rows), RowsError> {
+        let tables = PostgresRows::new(Arc::clone(&self.database));
+        let (mut at, mut mirror) = match self.mirrors.remove(&partition) {
+            Some(known) => known,
+            None => tables.load(partition)?,
+        };
+        while at < seq {
+            let stored = self.read(partition, at, CATCH_UP_MAX)?;
+            let before = stored.iter().take_while(|stored| stored.seq < seq);
+            let records = before.map(|stored| record::peek(stored.seq, &stored.bytes));
+            let records: Vec<_> = records.collect::<Result<_, _>>()?;
+            if records.is_empty() {
+                return Err(RowsError::Moved { partition, seq });
+            }
+            let rows = rows::project(partition, &mirror, &records)?;
+            tables.write(partition, at, &rows)?;
+            at = rows.to;
+            mirror.follow(rows);
+        }
+        if at > seq {
+            return Err(RowsError::Moved { partition, seq });
+        }
+        let rows = rows::project(partition, &mirror, &[record::peek(seq, bytes)?])?;
+        Ok((mirror, rows))
+    }
+
+    /// The third guard has spoken: nobody writes here until a person has looked. Unless somebody
+    /// else owns the partition by now, for then our view is merely old.
+    fn guarded(
+        &mut self,
+        partition: PartitionId,
+        epoch: u64,
+        seq: u64,
+        why: String,
+    ) -> AppendError {
+        match self.holder(partition) {
+            Ok(Some(holder)) if holder.epoch == epoch => {}
+            Ok(_) => return AppendError::Fenced { partition, epoch },
+            Err(error) => return AppendError::NotWritten(error),
+        }
+        tracing::error!(
+            partition,
+            seq,
+            why,
+            "the tables do not fit record {seq} of partition {partition}: nothing more is sold \
+             there until somebody has looked, see origin/TABLES.md"
+        );
+        if let Err(error) = self.halt(partition, &format!("halted: {why}")) {
+            return AppendError::NotWritten(error);
+        }
+        AppendError::Guard { partition, seq, why }
     }
 
     pub(super) fn read(
@@ -264,6 +414,23 @@ impl PostgresLog {
     }
 }
 
+/// The append and `project_rows` in one statement: `$1` is the partition, `$2` the sequence number
+/// of the record, `$29` the epoch, `$30` the bytes.
+fn append_with_rows() -> String {
+    format!(
+        "WITH mine AS (SELECT 1 FROM owner WHERE partition = $1 AND epoch = $29 FOR SHARE),
+         written AS (
+             INSERT INTO log (partition, epoch, seq, bytes) SELECT $1, $29, $2, $30 FROM mine
+             RETURNING 1)
+         SELECT project_rows({}) FROM written",
+        Columns::placeholders()
+    )
+}
+
+fn is_place_taken(error: &PostgresError) -> bool {
+    error.constraint() == Some("log_pkey")
+}
+
 /// What an error tells about a statement that was sent.
 fn judge(error: PostgresError, partition: PartitionId, seq: u64) -> AppendError {
     match error.code() {
@@ -326,7 +493,7 @@ mod tests {
     fn what_was_confirmed_survives_a_crash_and_the_rest_is_found_by_reading() {
         let mut server = Postgres::start();
         let database = Database::open(&options(&server.database())).unwrap();
-        let mut log = PostgresLog::open(database, 1).unwrap();
+        let mut log = PostgresLog::open(database, 1, RowsMode::Fast).unwrap();
         let Lease { mut epoch } = log.acquire(0, "a").unwrap();
         let mut next = 0;
         for _ in 0..3 {
@@ -361,7 +528,7 @@ mod tests {
         let server = Postgres::shared();
         let url = server.database();
         let database = Database::open(&options(&url)).unwrap();
-        let mut log = PostgresLog::open(database, 1).unwrap();
+        let mut log = PostgresLog::open(database, 1, RowsMode::Fast).unwrap();
         let Lease { epoch } = log.acquire(0, "a").unwrap();
         log.append(0, epoch, 0, b"before").unwrap();
         let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

@@ -133,6 +133,14 @@ impl SqliteLog {
         released.map(|_| ()).map_err(self.failed())
     }
 
+    pub(super) fn halt(&mut self, partition: PartitionId, name: &str) -> Result<(), LogError> {
+        let sql = "INSERT INTO owner (partition, epoch, name, until) VALUES (?1, 1, ?2, 1e12)
+                   ON CONFLICT (partition) DO UPDATE
+                   SET epoch = epoch + 1, name = ?2, addr = '', until = 1e12";
+        let halted = self.connection.execute(sql, params![partition, name]);
+        halted.map(|_| ()).map_err(self.failed())
+    }
+
     pub(super) fn holder(&mut self, partition: PartitionId) -> Result<Option<Holder>, LogError> {
         holder(&self.connection, partition).map_err(self.failed())
     }

@@ -7,7 +7,7 @@ use servers::Postgres;
 
 use super::{
     AppendError, Claimant, Claimed, Holder, Lease, Log, LogError, MemoryLog, PartitionId,
-    PostgresLog, SqliteLog, Stored,
+    PostgresLog, RowsMode, SqliteLog, Stored,
 };
 use crate::store::{Database, PostgresOptions};
 
@@ -46,7 +46,7 @@ fn sqlite_keeps_the_contract() {
 #[test]
 fn postgres_keeps_the_contract() {
     let database = Database::open(&options(&Postgres::shared().database())).unwrap();
-    run(&|| Log::Postgres(PostgresLog::open(database.clone(), 1000).unwrap()));
+    run(&|| Log::Postgres(PostgresLog::open(database.clone(), 1000, RowsMode::Fast).unwrap()));
 }
 
 #[test]
@@ -55,7 +55,9 @@ fn a_log_of_another_number_of_partitions_is_refused() {
     let path = folder.path().join("sale.sqlite");
     let database = Database::open(&options(&Postgres::shared().database())).unwrap();
     let sqlite = |partitions| SqliteLog::open(&path, partitions).map(Log::Sqlite);
-    let postgres = |partitions| PostgresLog::open(database.clone(), partitions).map(Log::Postgres);
+    let postgres = |partitions| {
+        PostgresLog::open(database.clone(), partitions, RowsMode::Fast).map(Log::Postgres)
+    };
     for open in [&sqlite as &dyn Fn(u32) -> Result<Log, LogError>, &postgres] {
         open(3).unwrap();
         open(3).unwrap();
@@ -87,7 +89,13 @@ fn run(open: Open<'_>) {
 }
 
 pub fn options(url: &str) -> PostgresOptions {
-    PostgresOptions { url: url.to_owned().try_into().unwrap(), ca_file: None, pool_max: 4 }
+    PostgresOptions {
+        url: url.to_owned().try_into().unwrap(),
+        ca_file: None,
+        pool_max: 4,
+        cores: None,
+        rows: RowsMode::Strict,
+    }
 }
 
 fn what_was_appended_is_read_back(open: Open<'_>, partition: PartitionId) {

@@ -374,6 +374,7 @@ impl Writer {
                 let kind = match error {
                     AppendError::Fenced { .. } => LogFailure::Fenced,
                     AppendError::Conflict { .. } => LogFailure::Conflict,
+                    AppendError::Guard { .. } => LogFailure::Guard,
                     AppendError::NotWritten(_) => LogFailure::NotWritten,
                     AppendError::Unknown(_) => LogFailure::Unknown,
                 };

@@ -7,10 +7,11 @@
 use tokio_postgres::Client;
 
 /// The steps, in order.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("../../migrations/0001_log.sql"),
     include_str!("../../migrations/0002_documents.sql"),
     include_str!("../../migrations/0003_members.sql"),
+    include_str!("../../migrations/0004_rows.sql"),
 ];
 
 /// Any number, as long as nobody else locks it: processes that start together take turns.

@@ -4,13 +4,20 @@
 //! one suite of cases that all three pass: what works embedded works in a fleet.
 
 pub mod blobs;
+mod cpu;
 pub mod docs;
+mod hot;
 mod migrations;
+mod open;
 pub mod postgres;
+pub mod rows;
 mod sqlite;
 
 pub use blobs::{Blobs, Hash};
+pub use cpu::{CpuShare, DatabaseCpu};
 pub use docs::{Cursor, Doc, Docs, NewDoc, Put};
+pub use hot::{Hot, HotError, HotOptions, Mark};
+pub use open::Stores;
 pub use postgres::{Database, POOL_DEFAULT, PostgresError, PostgresOptions};
 
 /// Why a store did not do what it was asked.
@@ -27,6 +34,9 @@ pub enum StoreError {
     /// PostgreSQL said no, or nothing.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
+    /// Redis is none that we can use.
+    #[error(transparent)]
+    Hot(#[from] HotError),
     /// More than we keep.
     #[error("{what} of {found}, at most {max} are kept")]
     TooLarge {

@@ -18,6 +18,7 @@ use tokio_postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::migrations::{self, Migrated};
+use crate::log::RowsMode;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +42,10 @@ pub struct PostgresOptions {
     pub ca_file: Option<PathBuf>,
     /// Most connections beside the writers' own.
     pub pool_max: usize,
+    /// Processor cores of its machine, if that is another one and the load is to be told.
+    pub cores: Option<u32>,
+    /// Whether the rows of the tables are written with the log or after it.
+    pub rows: RowsMode,
 }
 
 /// Why the database did not do what it was asked.
@@ -269,7 +274,12 @@ impl Database {
         self.within(prepared).await
     }
 
-    async fn pooled(&self) -> Result<deadpool_postgres::Client, PostgresError> {
+    /// Where it is.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) async fn pooled(&self) -> Result<deadpool_postgres::Client, PostgresError> {
         self.pool.get().await.map_err(|error| PostgresError::Pool {
             database: self.shown.clone(),
             detail: error.to_string(),
@@ -283,6 +293,15 @@ impl PostgresError {
     pub fn code(&self) -> Option<&tokio_postgres::error::SqlState> {
         match self {
             Self::Query { source, .. } => source.0.code(),
+            _ => None,
+        }
+    }
+
+    /// Which constraint an error is about.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Query { source, .. } => source.0.as_db_error()?.constraint(),
             _ => None,
         }
     }
