@@ -259,3 +259,21 @@ async fn a_node_of_a_cluster_that_is_gone_takes_no_room_with_it() {
     until_settled(&store).await;
     assert!(lease(&store, &line, 1).await.unwrap().unwrap() > 100);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_given_up_in_time_and_found_again() {
+    let server = servers::Redis::start();
+    let place = place(std::slice::from_ref(&server), false);
+    let store = open(&place, "a").await;
+    let line = suite::room(&store, "hanging").await;
+    server.pause();
+    let since = Instant::now();
+    let leased = lease(&store, &line, 1).await;
+    assert!(matches!(leased, Err(StoreError::Unanswered)), "{leased:?}");
+    assert!(since.elapsed() < 3 * CALL_TIME_MAX, "took {:?}", since.elapsed());
+    server.resume();
+    let since = Instant::now();
+    while lease(&store, &line, 1).await.is_err() {
+        assert!(since.elapsed() < PATIENCE, "it is not found again");
+    }
+}
