@@ -45,6 +45,14 @@ impl State {
         if add.is_empty() && drop.is_empty() {
             return Err(Refusal::NoSeats);
         }
+        let had = u32::try_from(found.seats.len()).unwrap_or(u32::MAX);
+        let (more, fewer) = (add.quantity(), drop.quantity());
+        let will_have = had.saturating_sub(fewer).saturating_add(more);
+        // A box office may have more than visitors may; it gets no more by this way.
+        check_quantity(will_have, self.rules.seats_per_order_max.max(had))?;
+        if fewer > had {
+            return Err(Refusal::SeatNotHeld { seats: Vec::new() });
+        }
         let (add, drop) = (self.understand(add)?, self.understand(drop)?);
         if let Some(seat) = add.seats.iter().find(|seat| found.seats.binary_search(seat).is_ok()) {
             return Err(Refusal::DuplicateSeat { seat: *seat });
@@ -64,11 +72,10 @@ impl State {
             }
         }
         dropped.sort_unstable();
-        let count = |seats: &[Seat]| u32::try_from(seats.len()).unwrap_or(u32::MAX);
-        let kept = count(&found.seats).saturating_sub(count(&dropped));
-        check_quantity(kept.saturating_add(add.quantity), self.rules.seats_per_order_max)?;
         self.check_choosing(&add, now)?;
-        self.check_visitor(found.sub, add.quantity.saturating_sub(count(&dropped)))?;
+        if more > fewer {
+            self.check_visitor(found.sub, more - fewer)?;
+        }
         let added = self.find(&add, None)?;
         let prices = added.iter().map(|seat| self.plan.price_of(*seat)).collect();
         Ok(Change::Amended { hold, added, prices, dropped })

@@ -36,10 +36,10 @@ impl State {
     }
 
     fn blocking(&self, pick: &Pick, channel: &str) -> Result<Vec<Seat>, Refusal> {
-        let mut understood = self.understand(pick)?;
-        if understood.quantity == 0 {
+        if pick.is_empty() {
             return Err(Refusal::NoSeats);
         }
+        let mut understood = self.understand(pick)?;
         let kept = self.blocked.get(channel);
         let max = CHANNELS_MAX;
         if kept.is_none() && self.blocked.len() >= max as usize {
@@ -61,10 +61,10 @@ impl State {
     }
 
     fn unblocking(&self, pick: &Pick, channel: &str) -> Result<Vec<Seat>, Refusal> {
-        let understood = self.understand(pick)?;
-        if understood.quantity == 0 {
+        if pick.is_empty() {
             return Err(Refusal::NoSeats);
         }
+        let understood = self.understand(pick)?;
         let none = SeatSet::empty(0);
         let kept = self.blocked.get(channel).unwrap_or(&none);
         let mut others = understood.seats.clone();

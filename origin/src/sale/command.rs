@@ -36,10 +36,17 @@ impl Pick {
         Self { seats, areas: Vec::new() }
     }
 
+    /// How many seats and places.
+    #[must_use]
+    pub fn quantity(&self) -> u32 {
+        let seats = u32::try_from(self.seats.len()).unwrap_or(u32::MAX);
+        self.areas.iter().fold(seats, |sum, area| sum.saturating_add(area.quantity))
+    }
+
     /// Whether nothing is asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.seats.is_empty() && self.areas.iter().all(|area| area.quantity == 0)
+        self.quantity() == 0
     }
 }
 

@@ -21,8 +21,6 @@ pub(super) struct Understood<'a> {
     pub(super) seats: Vec<Seat>,
     /// Each area once.
     pub(super) areas: Vec<(&'a Area, u32)>,
-    /// How many in all.
-    pub(super) quantity: u32,
 }
 
 /// Seats that were found, ascending, and how good they are if we chose.
@@ -39,10 +37,10 @@ impl State {
         let max = self.rules.seats_per_order_max;
         match want {
             Want::Pick(pick) => {
+                check_quantity(pick.quantity(), max)?;
                 let understood = self.understand(pick)?;
-                check_quantity(understood.quantity, max)?;
                 self.check_choosing(&understood, now)?;
-                self.check_visitor(sub, understood.quantity)?;
+                self.check_visitor(sub, pick.quantity())?;
                 Ok((self.find(&understood, None)?, None))
             }
             Want::Best(party) => {
@@ -62,8 +60,8 @@ impl State {
     ) -> Result<Picked, Refusal> {
         match want {
             Want::Pick(pick) => {
+                check_quantity(pick.quantity(), SEATS_PER_ORDER_LIMIT)?;
                 let understood = self.understand(pick)?;
-                check_quantity(understood.quantity, SEATS_PER_ORDER_LIMIT)?;
                 let kept = channel.and_then(|channel| self.blocked.get(channel));
                 Ok((self.find(&understood, kept)?, None))
             }
@@ -91,11 +89,8 @@ impl State {
         if let Some(twice) = seats.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Refusal::DuplicateSeat { seat: twice[0] });
         }
-        let areas: Vec<_> = areas.into_values().filter(|(_, quantity)| *quantity > 0).collect();
-        let count = u32::try_from(seats.len()).unwrap_or(u32::MAX);
-        let add = |sum: u32, (_, quantity): &(&Area, u32)| sum.saturating_add(*quantity);
-        let quantity = areas.iter().fold(count, add);
-        Ok(Understood { seats, areas, quantity })
+        let areas = areas.into_values().filter(|(_, quantity)| *quantity > 0).collect();
+        Ok(Understood { seats, areas })
     }
 
     /// Whether seats may be chosen by now.

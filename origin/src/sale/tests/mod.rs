@@ -1,8 +1,11 @@
 //! The house that the tests of the sale are about, and the ways to ask something of it.
 
+mod amend;
+mod blocks;
 mod holds;
 mod invariants;
 mod payment;
+mod waitlist;
 
 use std::sync::Arc;
 use std::time::Duration;
