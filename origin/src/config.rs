@@ -1,6 +1,8 @@
 //! What may be configured, and is it sound? Checked once; an error says file, key and what was
 //! expected.
 
+mod payment;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -16,6 +18,8 @@ use crate::pay::SandboxRules;
 use crate::sale::{Rules, SEATS_PER_ORDER_LIMIT};
 use crate::store::{HotOptions, POOL_DEFAULT, PostgresOptions};
 use crate::ticket::MORE_FONTS_MAX;
+
+pub use payment::{GatewaySetup, PaymentConfig, PricingConfig};
 
 /// A lease is renewed three times in this time; a process that freezes is replaced after it.
 const LEASE_MS: u64 = 3000;
@@ -102,7 +106,11 @@ pub struct OriginConfig {
     pub may_cut_damaged_tail: bool,
     /// More fonts for names on tickets, asked in this order after our own.
     pub fonts: Vec<PathBuf>,
-    /// How the built-in payment provider behaves.
+    /// Who takes the money.
+    pub payment: PaymentConfig,
+    /// What is added to the prices of seats.
+    pub pricing: PricingConfig,
+    /// How the built-in payment gateway behaves.
     pub sandbox: SandboxRules,
 }
 
@@ -130,6 +138,10 @@ struct OriginFile {
     tickets: TicketsFile,
     #[serde(default)]
     live: LiveFile,
+    #[serde(default)]
+    payment: payment::PaymentFile,
+    #[serde(default)]
+    pricing: PricingConfig,
     #[serde(default)]
     sandbox: SandboxFile,
 }
@@ -290,6 +302,13 @@ impl Default for SandboxFile {
 }
 
 impl OriginConfig {
+    /// The rules of one event.
+    #[must_use]
+    pub fn rules_of(&self, event: &EventId) -> Rules {
+        let terms = self.pricing.events.get(event).copied().unwrap_or(self.pricing.terms);
+        Rules { terms, ..self.rules }
+    }
+
     /// Reads a file. Relative paths in it are relative to its folder.
     ///
     /// # Errors
@@ -338,12 +357,15 @@ impl TryFrom<OriginFile> for OriginConfig {
             limits,
             tickets,
             live,
+            payment,
+            pricing,
             sandbox,
             postgres,
             cluster,
             redis,
             ..
         } = file;
+        let payment = PaymentConfig::try_from(payment)?;
         if !(1..=86_400).contains(&sale.hold_secs) {
             return refuse("sale.hold_secs", sale.hold_secs, "1 to 86400 seconds");
         }
@@ -472,6 +494,8 @@ impl TryFrom<OriginFile> for OriginConfig {
                 offer: Duration::from_secs(sale.offer_secs),
                 waitlist_max: sale.waitlist_max,
                 best_only_until: None,
+                terms: pricing.terms,
+                payment: payment.rules,
             },
             partitions: sale.partitions,
             in_flight_max: limits.in_flight_max,
@@ -485,6 +509,8 @@ impl TryFrom<OriginFile> for OriginConfig {
             pinned_mode: live.pinned_mode,
             may_cut_damaged_tail: log.cut_damaged_tail,
             fonts: tickets.fonts,
+            payment,
+            pricing,
             sandbox: SandboxRules {
                 timeout: Duration::from_millis(sandbox.timeout_ms),
                 slow: Duration::from_millis(sandbox.slow_ms),
@@ -535,6 +561,17 @@ mod tests {
         check("live.streams_per_event_max = 50001", &["at most live.streams_max"]);
         check("live.stream_secs_max = 0", &["live.stream_secs_max is 0"]);
         check("live.pinned_mode = \"fast\"", &["pinned_mode", "slow-map"]);
+        check("payment.timeout_ms = 9001", &["payment.timeout_ms is 9001", "10 to 9000"]);
+        check("payment.give_up_after_secs = 9", &["give_up_after_secs is 9", "30 to 1200"]);
+        check("payment.capture_after_secs = 86401", &["capture_after_secs", "86400"]);
+        check("payment.gateways = []", &["payment.gateways is 0", "1 to 8"]);
+        let twice = "payment.gateways = [{ kind = \"sandbox\", name = \"a\" }, \
+                     { kind = \"sandbox\", name = \"a\" }]";
+        check(twice, &["payment.gateways is a", "of its own"]);
+        let short = "payment.gateways = [{ kind = \"stripe\", name = \"a\", secret_key = \"sk\" }]";
+        check(short, &["16 to 256"]);
+        check("pricing.terms.currency = \"usd\"", &["usd", "ISO 4217"]);
+        check("pricing.terms.tax_basis_points = 10001", &["tax_basis_points", "10000"]);
         check("sale.seats = 9", &["seats", "expected"]);
         let redis = "redis = { url = \"redis://127.0.0.1/\", timeout_ms = 0 }";
         check(redis, &["redis.timeout_ms is 0", "1 to 1000"]);

@@ -1,11 +1,14 @@
 //! What the origin counts. Labels come from enums in the code, never from a request.
 
+use std::time::Duration;
+
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::sale::Counts;
+use crate::pay::{Asked, BreakerPhase};
+use crate::sale::{Counts, GatewayName};
 
 /// How a write to the log failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +51,13 @@ pub enum Paid {
     Authorised,
     /// Refused.
     Declined,
+    /// The buyer has to do something first.
+    ActionRequired,
     /// No answer in time.
     Unknown,
-    /// Taken back, because the seats had gone back first.
+    /// Taken.
+    Captured,
+    /// Given back before it was taken.
     Voided,
 }
 
@@ -59,7 +66,9 @@ impl Paid {
         match self {
             Self::Authorised => "authorised",
             Self::Declined => "declined",
+            Self::ActionRequired => "action_required",
             Self::Unknown => "unknown",
+            Self::Captured => "captured",
             Self::Voided => "voided",
         }
     }
@@ -129,6 +138,23 @@ pub struct Metrics {
     partitions_up: IntGauge,
     /// Payments that nobody knows the outcome of.
     pub payments_unsettled: IntGauge,
+    /// Authorisations to be voided.
+    pub voids_due: IntGauge,
+    /// Orders that are sold and not captured.
+    pub uncaptured: IntGauge,
+    /// Age of the oldest of these, in seconds.
+    pub uncaptured_age_seconds: IntGauge,
+    /// Payments that need a person.
+    pub payments_attention: IntGauge,
+    /// Comparisons with a gateway's whole list.
+    pub reconciled_total: IntCounter,
+    /// Webhooks about nothing of ours.
+    pub webhooks_parked_total: IntCounter,
+    /// Webhooks that were not believed.
+    pub webhooks_refused_total: IntCounter,
+    gateway_calls_total: IntCounterVec,
+    gateway_seconds: HistogramVec,
+    gateway_breaker: IntGaugeVec,
     seats: IntGaugeVec,
     /// Streams of live maps that are open.
     pub live_streams: IntGauge,
@@ -241,8 +267,62 @@ impl Metrics {
             payments_unsettled: gauge(
                 &registry,
                 "origin_payments_unsettled",
-                "Payments without a known outcome that nobody is at; for minutes: the provider is away.",
+                "Payments without a known outcome that nobody is at; for minutes: the gateway is away.",
             )?,
+            voids_due: gauge(
+                &registry,
+                "origin_payments_voids_due",
+                "Authorisations to be voided; for hours: their gateway is away, buyers' money is reserved.",
+            )?,
+            uncaptured: gauge(
+                &registry,
+                "origin_payments_uncaptured",
+                "Orders that are sold and whose money is not captured yet.",
+            )?,
+            uncaptured_age_seconds: gauge(
+                &registry,
+                "origin_payments_uncaptured_age_seconds",
+                "Age of the oldest sold order that is not captured; reservations lapse after days.",
+            )?,
+            payments_attention: gauge(
+                &registry,
+                "origin_payments_attention",
+                "Payments that need a person: see /internal/v1/payments/attention.",
+            )?,
+            reconciled_total: counter(
+                &registry,
+                "origin_payments_reconciled_total",
+                "Comparisons of our orders with a gateway's whole list.",
+            )?,
+            webhooks_parked_total: counter(
+                &registry,
+                "origin_webhooks_parked_total",
+                "Webhooks about nothing of ours: another shop uses the same account.",
+            )?,
+            webhooks_refused_total: counter(
+                &registry,
+                "origin_webhooks_refused_total",
+                "Webhooks that were not believed: forged, or the signing secret was changed.",
+            )?,
+            gateway_calls_total: counters(
+                &registry,
+                "origin_gateway_calls_total",
+                "Calls to a payment gateway; failed are time-outs, 5xx and 429, no declined cards.",
+                &["gateway", "call", "outcome"],
+            )?,
+            gateway_seconds: seconds_vec(
+                &registry,
+                "origin_gateway_seconds",
+                "Time that a payment gateway took to answer.",
+                &["gateway"],
+            )?,
+            gateway_breaker: {
+                let help = "0: the gateway is asked; 1: a few calls try it; 2: it is left alone.";
+                let gauges =
+                    IntGaugeVec::new(Opts::new("origin_gateway_breaker", help), &["gateway"])?;
+                registry.register(Box::new(gauges.clone()))?;
+                gauges
+            },
             seats: {
                 let opts = Opts::new("origin_seats", "Seats of all events on sale, by state.");
                 let gauges = IntGaugeVec::new(opts, &["state"])?;
@@ -311,6 +391,25 @@ impl Metrics {
     /// Counts a request for an event of another process.
     pub fn passed_on(&self, outcome: PassedOn) {
         self.passed_on_total.with_label_values(&[outcome.label()]).inc();
+    }
+
+    /// Counts a call to a gateway.
+    pub fn asked_gateway(&self, name: &GatewayName, asked: Asked, failed: bool, took: Duration) {
+        let (name, outcome) = (name.as_str(), if failed { "failed" } else { "answered" });
+        self.gateway_calls_total.with_label_values(&[name, asked.label(), outcome]).inc();
+        self.gateway_seconds.with_label_values(&[name]).observe(took.as_secs_f64());
+    }
+
+    /// Tells where the breakers are.
+    pub fn breakers<'a>(&self, phases: impl Iterator<Item = (&'a GatewayName, BreakerPhase)>) {
+        for (name, phase) in phases {
+            let phase = match phase {
+                BreakerPhase::Closed => 0,
+                BreakerPhase::HalfOpen => 1,
+                BreakerPhase::Open => 2,
+            };
+            self.gateway_breaker.with_label_values(&[name.as_str()]).set(phase);
+        }
     }
 
     /// Tells the stock.

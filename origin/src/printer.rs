@@ -5,7 +5,6 @@
 
 use keys::{Id128, Owner, Timestamp};
 
-use crate::checkout::CURRENCY;
 use crate::http::Shop;
 use crate::passes::Passes;
 use crate::sale::{OrderView, Seat};
@@ -93,7 +92,7 @@ impl Printer {
             language,
             order: &number(order.order),
             buyer: &order.name,
-            currency: CURRENCY,
+            currency: order.bill.currency.code(),
             sheets,
         };
         booklet.pdf(&self.letters)

@@ -81,6 +81,6 @@ impl Stand {
         let setup =
             EventSetup { event: id, plan: Arc::new(plan), rules, shelf: Arc::clone(&shelf) };
         let map_url = format!("/api/v1/maps/{}", map.hash);
-        Ok(Self { shop: Shop { event, venue, map_url, shelf }, setup, map })
+        Ok(Self { shop: Shop { event, venue, map_url, shelf, terms: rules.terms }, setup, map })
     }
 }

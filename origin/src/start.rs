@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::board::Board;
 use crate::catalogue::{Catalogue, CatalogueError, Status};
 use crate::checkout::Checkout;
-use crate::config::OriginConfig;
+use crate::config::{GatewaySetup, OriginConfig};
 use crate::http::{self, App, Documents, Doors, Pages, PassOn};
 use crate::live::Hub;
 use crate::live::governor::{Watched, govern};
@@ -30,8 +30,9 @@ use crate::metrics::Metrics;
 use crate::ownership::{Keeper, KeeperParts, Members, Places};
 use crate::partition::{Clock, Partition, PartitionError, PartitionSetup, Tenure};
 use crate::passes::Passes;
-use crate::pay::{Gateway, Sandbox};
+use crate::pay::{Gateway, Gateways, Sandbox, Stripe};
 use crate::printer::Printer;
+use crate::sale::GatewayName;
 use crate::sales::Sales;
 use crate::stand::{Hall, Stand, StandError};
 use crate::steady::Reading;
@@ -110,6 +111,14 @@ pub enum StartError {
         /// The cause.
         source: rusqlite::Error,
     },
+    /// A gateway cannot be called.
+    #[error("payment gateway {name}")]
+    Gateway {
+        /// Which.
+        name: GatewayName,
+        /// The cause.
+        source: reqwest::Error,
+    },
     /// Metrics clash.
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
@@ -187,6 +196,7 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
         Watched { window: Arc::clone(&app.window), connections: (connections, connections_max) };
     tasks.spawn(govern(Arc::clone(&app.hub), watched, shutdown.clone()));
     tasks.spawn(Arc::clone(&app.checkout).resolve_until(shutdown.clone()));
+    tasks.spawn(Arc::clone(&app.checkout).reconcile_until(shutdown.clone()));
     tasks.spawn(Arc::clone(&app.passes).follow_until(shutdown.clone()));
     tracing::info!(%public_addr, %internal_addr, "origin serves on {public_addr}");
     let supervisor = tokio::spawn(supervise(app, tasks, crew, followers, shutdown));
@@ -317,7 +327,8 @@ impl House {
                 Entry::Occupied(known) => known.get().clone(),
                 Entry::Vacant(new) => new.insert(Hall::bowl(event)?).clone(),
             };
-            let Stand { shop, setup, map } = Stand::new(event.clone(), hall, *rules)?;
+            let Stand { shop, setup, map } =
+                Stand::new(event.clone(), hall, config.rules_of(&event.id))?;
             maps.put(map.hash.clone(), map);
             shops.put(setup.event.clone(), shop);
             setups.push(setup);
@@ -371,11 +382,13 @@ impl House {
             }
         };
         let followers = Followers::start(config, &stores, &metrics)?;
-        let ledger = data_dir.join("sandbox.sqlite");
-        let sandbox = Sandbox::open(Some(&ledger), config.sandbox)
-            .map_err(|source| StartError::Sandbox { path: ledger, source })?;
-        let gateway = Gateway::Sandbox(sandbox);
-        let checkout = Checkout::new(Arc::clone(&sales), gateway, Arc::clone(&metrics));
+        let checkout = Checkout::new(
+            Arc::clone(&sales),
+            gateways(config, &metrics)?,
+            config.payment.checkout,
+            Arc::clone(&metrics),
+            Arc::new(Timestamp::now),
+        );
         let hub = Hub::new(
             config.live,
             config.pinned_mode,
@@ -407,6 +420,27 @@ impl House {
         };
         Ok(Self { app: Arc::new(app), crew, followers })
     }
+}
+
+/// The gateways in the order in which they are asked.
+fn gateways(config: &OriginConfig, metrics: &Arc<Metrics>) -> Result<Gateways, StartError> {
+    let mut gateways = Vec::new();
+    for (name, setup) in &config.payment.gateways {
+        let gateway = match setup {
+            GatewaySetup::Sandbox => {
+                let ledger = config.data_dir.join("sandbox.sqlite");
+                let sandbox = Sandbox::open(Some(&ledger), config.sandbox)
+                    .map_err(|source| StartError::Sandbox { path: ledger, source })?;
+                Gateway::Sandbox(sandbox)
+            }
+            GatewaySetup::Stripe(setup) => {
+                let failed = |source| StartError::Gateway { name: name.clone(), source };
+                Gateway::Stripe(Stripe::new(setup.clone()).map_err(failed)?)
+            }
+        };
+        gateways.push((name.clone(), gateway));
+    }
+    Ok(Gateways::new(gateways, config.payment.timeout, Arc::clone(metrics)))
 }
 
 /// A sale without tickets is none: better not to start.

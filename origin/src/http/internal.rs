@@ -18,12 +18,12 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::body::Json;
+use super::payments;
 use super::problem::Refused;
 use super::shopper::unknown_event;
 use super::{App, Shop};
 use crate::live::{Levels, Mode};
 use crate::partition::Unavailable;
-use crate::pay::Gateway;
 use crate::sale::Counts;
 
 /// Most entries of the ledger in one answer.
@@ -35,6 +35,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/internal/v1/load", get(load))
         .route("/internal/v1/mode", get(view_mode).put(pin_mode))
         .route("/internal/v1/sandbox/ledger", get(ledger))
+        .route("/internal/v1/payments/attention", get(attention))
         .route("/metrics", get(metrics))
         .route("/health", get(health))
 }
@@ -205,15 +206,21 @@ async fn ledger(
     let Query(LedgerQuery { after, limit }) =
         query.map_err(|_| Refused::invalid("expected after=<order id> and limit=<number>"))?;
     let limit = limit.clamp(1, LEDGER_MAX);
-    let Gateway::Sandbox(sandbox) = app.checkout.gateway();
+    let sandbox = app.checkout.gateways().sandbox();
+    let none = || Refused::not_found("no-sandbox", "The sandbox takes no payments here");
+    let sandbox = sandbox.ok_or_else(none)?;
     let read = async { Ok((sandbox.totals().await?, sandbox.entries(after, limit).await?)) };
-    let (totals, entries) = read.await.map_err(|error: crate::pay::GatewayError| {
+    let (totals, (entries, last)) = read.await.map_err(|error: crate::pay::GatewayError| {
         tracing::error!(%error, "the sandbox's ledger cannot be read");
         Refused::internal()
     })?;
     let is_full = entries.len() == limit as usize;
-    let next = entries.last().filter(|_| is_full).map(|entry| entry.order.clone());
+    let next = last.filter(|_| is_full);
     Ok(axum::Json(json!({ "totals": totals, "entries": entries, "next": next })).into_response())
+}
+
+async fn attention(State(app): State<Arc<App>>, _: Trusted) -> Response {
+    axum::Json(payments::attention(&app)).into_response()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refused> {

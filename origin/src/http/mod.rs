@@ -7,8 +7,10 @@ mod holds;
 mod internal;
 mod listener;
 mod live;
+mod orders;
 mod pages;
 mod pass_on;
+mod payments;
 mod problem;
 mod public;
 mod shopper;
@@ -33,7 +35,7 @@ use crate::ownership::Place;
 use crate::partition::OpenError;
 use crate::passes::Passes;
 use crate::printer::Printer;
-use crate::sale::Rules;
+use crate::sale::{Rules, Terms};
 use crate::sales::Sales;
 use crate::shelf::Shelf;
 use crate::stand::Stand;
@@ -60,6 +62,8 @@ pub struct Shop {
     pub map_url: String,
     /// Its published stock.
     pub shelf: Arc<Shelf>,
+    /// Its fees, taxes and currency.
+    pub terms: Terms,
 }
 
 /// What the handlers work with.

@@ -9,6 +9,8 @@ use crate::checkout::CheckoutError;
 use crate::partition::Unavailable;
 use crate::sale::Refusal;
 
+/// No gateway answers.
+const PAYMENT_UNAVAILABLE: &str = "payment-unavailable";
 /// Nobody knows whether a buyer was charged.
 const PAYMENT_UNKNOWN: &str = "payment-unknown";
 
@@ -116,6 +118,9 @@ impl Refused {
             Refusal::PaymentDeclined { .. } => {
                 (StatusCode::PAYMENT_REQUIRED, "The payment was declined")
             }
+            Refusal::NoGateway => {
+                (StatusCode::SERVICE_UNAVAILABLE, "No payment can be taken right now")
+            }
             Refusal::PaymentUnknown { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "The payment is not settled yet")
             }
@@ -142,7 +147,17 @@ impl Refused {
                 refused.with("max", *max).with("have", *have).with("holds", holds)
             }
             Refusal::HoldBought { order } => refused.order(*order),
-            Refusal::PaymentDeclined { seq } => refused.with("seq", *seq),
+            Refusal::PaymentDeclined { seq, code } => {
+                let refused = refused.with("seq", *seq);
+                match code {
+                    Some(code) => refused.with("decline_code", code.clone()),
+                    None => refused,
+                }
+            }
+            Refusal::NoGateway => {
+                // A breaker tries again after five seconds.
+                refused.header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+            }
             Refusal::PaymentInProgress { order } | Refusal::PaymentUnknown { order } => {
                 refused.order(*order).retry()
             }
@@ -186,7 +201,7 @@ impl IntoResponse for Refused {
         headers.insert(header::CONTENT_TYPE, kind);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let mut response = (status, headers, body).into_response();
-        if self.problem.code == PAYMENT_UNKNOWN {
+        if [PAYMENT_UNKNOWN, PAYMENT_UNAVAILABLE].contains(&self.problem.code.as_str()) {
             response.extensions_mut().insert(NotOurs);
         }
         response

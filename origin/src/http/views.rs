@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::{App, Shop};
 use crate::catalogue::{Catalogue, Event, Status};
-use crate::checkout::CURRENCY;
-use crate::sale::{HoldView, OrderStage, OrderView, Rules, Seat};
+use crate::sale::{Bill, HoldView, OrderStage, OrderView, Rules, Seat, Terms};
 use crate::ticket::TicketError;
 use crate::venue::Category;
 
@@ -27,18 +26,20 @@ impl Documents {
     /// Writes them.
     #[must_use]
     pub fn new(catalogue: &Catalogue, shops: &BTreeMap<EventId, Arc<Shop>>, rules: Rules) -> Self {
-        let list: Vec<Value> = catalogue.events().iter().map(summary).collect();
+        let terms = |event: &Event| shops.get(&event.id).map_or(rules.terms, |shop| shop.terms);
+        let list: Vec<Value> =
+            catalogue.events().iter().map(|event| summary(event, terms(event))).collect();
         let events = Bytes::from(json!({ "events": list }).to_string());
         let described = catalogue.events().iter().map(|event| {
             let map_url = shops.get(&event.id).map(|shop| shop.map_url.as_str());
-            let text = description(event, map_url, rules).to_string();
+            let text = description(event, map_url, rules, terms(event)).to_string();
             (event.id.clone(), Bytes::from(text))
         });
         Self { events, event: described.collect() }
     }
 }
 
-fn summary(event: &Event) -> Value {
+fn summary(event: &Event, terms: Terms) -> Value {
     json!({
         "id": event.id,
         "title": event.title,
@@ -51,12 +52,18 @@ fn summary(event: &Event) -> Value {
         "status": event.status.label(),
         "capacity": event.stadium.capacity,
         "price_from": event.prices.iter().min(),
-        "currency": CURRENCY,
+        "currency": terms.currency,
     })
 }
 
-fn description(event: &Event, map_url: Option<&str>, rules: Rules) -> Value {
-    let mut described = summary(event);
+fn description(event: &Event, map_url: Option<&str>, rules: Rules, terms: Terms) -> Value {
+    let mut described = summary(event, terms);
+    described["fees"] = json!({
+        "ticket_fee": terms.ticket_fee,
+        "order_fee": terms.order_fee,
+        "tax_basis_points": terms.tax_basis_points,
+        "is_tax_included": terms.is_tax_included,
+    });
     let zones = Category::ALL.iter().zip(event.prices).map(|(zone, price)| {
         json!({ "id": zone.id(), "name": zone.name(), "price": price, "color": zone.color() })
     });
@@ -87,13 +94,10 @@ fn seat(shop: &Shop, seat: Seat, price: u64) -> Value {
 
 /// A hold.
 pub fn hold(shop: &Shop, hold: &HoldView, seq: u64) -> Value {
-    let total: u64 = hold.seats.iter().map(|(_, price)| price).sum();
-    json!({
+    let mut body = json!({
         "hold": hold.hold,
         "event": shop.event.id,
         "seats": hold.seats.iter().map(|(s, price)| seat(shop, *s, *price)).collect::<Value>(),
-        "total": total,
-        "currency": CURRENCY,
         "expires_at": hold.until,
         "expires_at_max": hold.until_max,
         "extensions": hold.extensions,
@@ -101,7 +105,18 @@ pub fn hold(shop: &Shop, hold: &HoldView, seq: u64) -> Value {
         "is_offer": hold.is_offer,
         "score": hold.score,
         "seq": seq,
-    })
+    });
+    add_bill(&mut body, &hold.bill);
+    body
+}
+
+/// What it costs and of what that is made.
+fn add_bill(body: &mut Value, bill: &Bill) {
+    let Bill { currency, tickets, fees, tax, is_tax_included, total } = *bill;
+    body["total"] = total.into();
+    body["currency"] = currency.code().into();
+    body["bill"] =
+        json!({"tickets": tickets, "fees": fees, "tax": tax, "is_tax_included": is_tax_included});
 }
 
 /// An order; it has tickets once it is confirmed. Its `seq` is its own, so that it reads the same
@@ -109,23 +124,32 @@ pub fn hold(shop: &Shop, hold: &HoldView, seq: u64) -> Value {
 pub fn order(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketError> {
     let (state, tickets) = match order.stage {
         OrderStage::Sold => ("confirmed", tickets(app, shop, order)?),
+        OrderStage::ActionRequired => ("action-required", json!([])),
         OrderStage::Paying | OrderStage::Unknown => ("paying", json!([])),
     };
     let priced = order.seats.iter().zip(&order.prices);
     let seats = priced.map(|((s, _), price)| seat(shop, *s, *price));
-    Ok(json!({
+    let mut body = json!({
         "order": order.order,
         "event": shop.event.id,
         "title": shop.event.title,
         "state": state,
         "seats": seats.collect::<Value>(),
-        "total": order.total,
-        "currency": CURRENCY,
         "name": order.name,
         "tickets": tickets,
         "seq": order.seq,
         "order_url": format!("/orders/{}", order.order),
-    }))
+    });
+    add_bill(&mut body, &order.bill);
+    if let (OrderStage::ActionRequired, Some(action)) = (order.stage, &order.payment.action) {
+        body["payment"] = json!({
+            "gateway": order.payment.gateway,
+            "client_secret": action.client_secret,
+            "next_action": action.next_action,
+            "resume_url": format!("/api/v1/orders/{}/resume", order.order),
+        });
+    }
+    Ok(body)
 }
 
 fn tickets(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketError> {

@@ -53,13 +53,13 @@ impl Returns {
                     open.is_paying = true;
                 }
             }
-            Change::PaymentDeclined { order, until } => {
+            Change::PaymentDeclined { order, until, .. } => {
                 let hold = self.paying.remove(order);
                 if let Some(open) = hold.and_then(|hold| self.open.get_mut(&hold)) {
                     (open.is_paying, open.until) = (false, *until);
                 }
             }
-            Change::Sold { order } => {
+            Change::Sold { order, .. } => {
                 let hold = self.paying.remove(order);
                 if let Some(open) = hold.and_then(|hold| self.open.remove(&hold)) {
                     self.ended(open.seats, false);
@@ -81,7 +81,15 @@ impl Returns {
             | Change::Unblocked { .. }
             | Change::Joined { .. }
             | Change::Left { .. }
-            | Change::PaymentUnknown { .. } => {}
+            | Change::PaymentUnknown { .. }
+            | Change::PaymentMoved { .. }
+            | Change::PaymentAction { .. }
+            | Change::CaptureBegun { .. }
+            | Change::Captured { .. }
+            | Change::CaptureLost { .. }
+            | Change::VoidOwed(_)
+            | Change::Voided { .. }
+            | Change::Noticed { .. } => {}
         }
     }
 
@@ -137,6 +145,7 @@ impl Returns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sale::{GatewayName, Terms};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -146,13 +155,30 @@ mod tests {
 
     fn held(hold: u8, seats: u32, secs: u64) -> Change {
         let (hold, sub, seats) = (id(hold), id(0), (0..seats).collect());
-        Change::Held { hold, sub, seats, prices: Vec::new(), until: NOW.plus_secs(secs) }
+        let (prices, terms, until) = (Vec::new(), Terms::default(), NOW.plus_secs(secs));
+        Change::Held { hold, sub, seats, prices, terms, until }
+    }
+
+    fn sold(order: u8) -> Change {
+        Change::Sold { order: id(order), reference: None, capture_at: None }
     }
 
     fn begun(hold: u8, order: u8) -> Change {
         let (key, body, name) = Default::default();
         let (hold, order, tickets) = (id(hold), id(order), Vec::new());
-        Change::PaymentBegun(PaymentBegun { hold, order, key, body, tickets, name, email: None })
+        Change::PaymentBegun(PaymentBegun {
+            hold,
+            order,
+            key,
+            body,
+            tickets,
+            name,
+            email: None,
+            bill: None,
+            gateway: GatewayName::default(),
+            token: String::new(),
+            give_up_at: None,
+        })
     }
 
     #[test]
@@ -166,7 +192,12 @@ mod tests {
         assert_eq!((returns.holds(), expected.len()), (3, MINUTES));
         assert_eq!(expected[..2], [4.0 * SHARE_AT_FIRST, 2.0 * SHARE_AT_FIRST]);
         assert_eq!(expected[MINUTES - 1], 8.0 * SHARE_AT_FIRST);
-        returns.follow(&Change::PaymentDeclined { order: id(9), until: NOW.plus_secs(61) });
+        returns.follow(&Change::PaymentDeclined {
+            order: id(9),
+            until: NOW.plus_secs(61),
+            code: None,
+            is_void_owed: false,
+        });
         assert_eq!(returns.expected(NOW)[1], 8.0 * SHARE_AT_FIRST);
         for hold in [1, 2, 3, 4] {
             returns.follow(&Change::Expired { hold: id(hold) });
@@ -180,7 +211,7 @@ mod tests {
         for _ in 0..500 {
             returns.follow(&held(1, 4, 30));
             returns.follow(&begun(1, 9));
-            returns.follow(&Change::Sold { order: id(9) });
+            returns.follow(&sold(9));
         }
         assert!(returns.share() < 0.02, "{}", returns.share());
         for _ in 0..2000 {
@@ -195,7 +226,7 @@ mod tests {
         let mut returns = Returns::default();
         let open = [(id(1), None, 4, NOW.plus_secs(5)), (id(2), Some(id(9)), 2, NOW)];
         returns.restart(open.into_iter());
-        returns.follow(&Change::Sold { order: id(9) });
+        returns.follow(&sold(9));
         assert_eq!((returns.holds(), returns.open.len()), (1, 1));
     }
 }

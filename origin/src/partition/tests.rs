@@ -9,7 +9,10 @@ use super::claim::Claim;
 use super::*;
 use crate::log::{AppendError, Fault, LogError, MemoryLog, SqliteLog};
 use crate::record::{self, Entry, Record, RecordError};
-use crate::sale::{BeginPayment, Change, Outcome, Pick, PlanRow, Refusal, State, Want, Zone};
+use crate::sale::{
+    BeginPayment, Change, GatewayName, Outcome, Pick, PlanRow, Refusal, Settlement, State, Terms,
+    Want, Zone,
+};
 
 /// A partition with one event of 40 seats in a row, a clock that stands still until it is moved,
 /// and a log that outlives it.
@@ -264,13 +267,27 @@ async fn a_restart_finds_every_hold_order_and_key_again() {
         tickets: vec![Id128::random(), Id128::random()],
         name: "Ana".into(),
         email: None,
+        gateway: Some(GatewayName::default()),
+        token: "tok_ok".into(),
     };
     house.ask(Command::BeginPayment(begin.clone())).await.unwrap();
     house.kill();
 
     let house = House::open(folder.log());
-    assert_eq!(house.ask(Command::ListPaying).await.unwrap(), Reply::Paying(vec![order]));
-    house.ask(Command::Settle { order, outcome: Outcome::Authorised }).await.unwrap();
+    let Reply::PaymentWork(work) = house.ask(Command::ListPaymentWork).await.unwrap() else {
+        panic!("expected the work")
+    };
+    let open: Vec<_> = work.unsettled.iter().map(|open| (open.order, open.amount)).collect();
+    assert_eq!(open, [(order, 200)]);
+    let settlement = Settlement {
+        order,
+        number: 0,
+        gateway: GatewayName::default(),
+        reference: None,
+        outcome: Outcome::Authorised { amount: 200 },
+        notice: None,
+    };
+    house.ask(Command::Settle(settlement)).await.unwrap();
     let before = house.ask(Command::ViewOrder { order }).await.unwrap();
     house.kill();
 
@@ -370,7 +387,14 @@ async fn a_snapshot_that_does_not_fit_costs_time_and_no_record() {
         let link = Book::follow_all(&mut book).link;
         let lease = book.log.acquire(0, "b").unwrap();
         let Change::Held { hold, sub, until, .. } = held() else { unreachable!() };
-        let change = Change::Held { hold, sub, seats: vec![1], prices: vec![100], until };
+        let change = Change::Held {
+            hold,
+            sub,
+            seats: vec![1],
+            prices: vec![100],
+            terms: Terms::default(),
+            until,
+        };
         let entries = vec![Entry { event: the_final(), change }];
         // Long ago: no hold is over, or the next writer would write that down.
         let at = Timestamp::default();
@@ -396,7 +420,7 @@ impl Book {
 fn held() -> Change {
     let until = Timestamp::from_secs(2000);
     let (hold, sub) = (Id128::random(), Id128::random());
-    Change::Held { hold, sub, seats: vec![], prices: vec![], until }
+    Change::Held { hold, sub, seats: vec![], prices: vec![], terms: Terms::default(), until }
 }
 
 #[tokio::test]

@@ -13,16 +13,22 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keys::{Id128, Timestamp};
+use keys::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
-use super::{Charge, GatewayError, Standing};
+use super::{Authorisation, Charge, GatewayError, Listed, Page, Seen, Standing};
 
 const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS ledger (
-        order_id TEXT PRIMARY KEY, amount INTEGER NOT NULL, currency TEXT NOT NULL,
-        token TEXT NOT NULL, state TEXT NOT NULL, calls INTEGER NOT NULL, at INTEGER NOT NULL);";
+    CREATE TABLE IF NOT EXISTS authorisations (
+        key TEXT PRIMARY KEY, event_id TEXT NOT NULL, order_id TEXT NOT NULL,
+        number INTEGER NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL,
+        token TEXT NOT NULL, state TEXT NOT NULL, captured INTEGER NOT NULL,
+        calls INTEGER NOT NULL, at INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS refunds (
+        refund_key TEXT PRIMARY KEY, key TEXT NOT NULL, amount INTEGER NOT NULL);";
+/// Entries in a page of the list of authorisations.
+const LIST_MAX: usize = 1000;
 
 /// How slow the sandbox is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +43,10 @@ pub struct SandboxRules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LedgerState {
-    /// The buyer is charged.
+    /// The buyer's money is reserved.
     Authorised,
+    /// The buyer is charged.
+    Captured,
     /// The buyer is not.
     Declined,
     /// The buyer is not any more, or the key was closed before.
@@ -49,22 +57,25 @@ impl LedgerState {
     const fn label(self) -> &'static str {
         match self {
             Self::Authorised => "authorised",
+            Self::Captured => "captured",
             Self::Declined => "declined",
             Self::Voided => "voided",
         }
     }
 
     fn named(label: &str) -> Self {
-        [Self::Authorised, Self::Declined]
+        [Self::Authorised, Self::Captured, Self::Declined]
             .into_iter()
             .find(|state| state.label() == label)
             .unwrap_or(Self::Voided)
     }
 
-    const fn standing(self) -> Standing {
+    fn standing(self, amount: u64) -> Standing {
         match self {
-            Self::Authorised => Standing::Authorised,
-            Self::Declined | Self::Voided => Standing::NotCharged,
+            Self::Authorised => Standing::Authorised { amount },
+            Self::Captured => Standing::Captured { amount },
+            Self::Declined => Standing::NotCharged { code: Some("card_declined".to_owned()) },
+            Self::Voided => Standing::NotCharged { code: None },
         }
     }
 }
@@ -74,8 +85,12 @@ impl LedgerState {
 pub struct LedgerEntry {
     /// The order.
     pub order: String,
+    /// Which request for it; more than one may be live only for a moment.
+    pub number: u32,
     /// In minor units.
     pub amount: u64,
+    /// What was paid back of it, in minor units.
+    pub refunded: u64,
     /// ISO 4217.
     pub currency: String,
     /// What was paid with.
@@ -91,14 +106,20 @@ pub struct LedgerEntry {
 /// The ledger added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct LedgerTotals {
-    /// Orders whose buyers are charged.
+    /// Orders whose buyers are charged, or will be once it is captured.
     pub authorised: u64,
+    /// Of these, captured.
+    pub captured: u64,
     /// Orders whose buyers were refused.
     pub declined: u64,
     /// Orders that were given back.
     pub voided: u64,
-    /// What all buyers are charged, in minor units.
+    /// What all buyers are charged or will be, in minor units.
     pub authorised_amount: u64,
+    /// What was captured, in minor units.
+    pub captured_amount: u64,
+    /// What was paid back, in minor units.
+    pub refunded_amount: u64,
 }
 
 /// The built-in provider.
@@ -126,10 +147,9 @@ impl Sandbox {
         Ok(Self { rules, ledger: Arc::new(Mutex::new(connection)) })
     }
 
-    pub(super) async fn authorise(&self, charge: Charge) -> Result<Standing, GatewayError> {
-        let known = self.called_again(charge.order).await?;
-        if let Some(state) = known {
-            return Ok(state.standing());
+    pub(super) async fn authorise(&self, charge: Charge) -> Result<Seen, GatewayError> {
+        if let Some(standing) = self.called_again(&charge.authorisation).await? {
+            return Ok(Seen { reference: None, standing });
         }
         match charge.token.as_str() {
             "tok_ok" => self.enter(charge, LedgerState::Authorised).await,
@@ -150,20 +170,96 @@ impl Sandbox {
         }
     }
 
-    pub(super) async fn lookup(&self, order: Id128) -> Result<Standing, GatewayError> {
-        let found = self.with(move |ledger| state_of(ledger, order)).await?;
-        Ok(found.map_or(Standing::Absent, LedgerState::standing))
+    pub(super) async fn lookup(&self, which: &Authorisation) -> Result<Seen, GatewayError> {
+        let key = which.key();
+        self.with(move |ledger| seen(ledger, &key)).await
     }
 
-    pub(super) async fn void(&self, order: Id128) -> Result<(), GatewayError> {
-        let sql = "INSERT INTO ledger VALUES (?1, 0, '', '', 'voided', 0, ?2)
-                   ON CONFLICT (order_id) DO UPDATE SET state = 'voided'";
+    pub(super) async fn capture(
+        &self,
+        which: &Authorisation,
+        amount: u64,
+    ) -> Result<Seen, GatewayError> {
+        let key = which.key();
+        self.with(move |ledger| {
+            let sql = "UPDATE authorisations SET state = 'captured', captured = ?2
+                       WHERE key = ?1 AND state = 'authorised' AND amount >= ?2";
+            ledger.execute(sql, params![key, amount])?;
+            seen(ledger, &key)
+        })
+        .await
+    }
+
+    pub(super) async fn void(&self, which: &Authorisation) -> Result<Seen, GatewayError> {
+        let sql =
+            "INSERT INTO authorisations VALUES (?1, ?2, ?3, ?4, 0, '', '', 'voided', 0, 0, ?5)
+                   ON CONFLICT (key) DO UPDATE SET state = 'voided' WHERE state <> 'captured'";
         let now = Timestamp::now().as_millis();
-        self.with(move |ledger| ledger.execute(sql, params![order.to_string(), now])).await?;
-        Ok(())
+        let which = which.clone();
+        self.with(move |ledger| {
+            let (key, event, order) = (which.key(), which.event.as_str(), which.order.to_string());
+            ledger.execute(sql, params![key, event, order, which.number, now])?;
+            seen(ledger, &key)
+        })
+        .await
     }
 
-    /// A page of the ledger: up to `limit` entries with ids above `after`.
+    pub(super) async fn refund(
+        &self,
+        which: &Authorisation,
+        amount: u64,
+        refund_key: &str,
+    ) -> Result<(), GatewayError> {
+        // No more than was captured, all refunds together.
+        let sql = "INSERT INTO refunds SELECT ?1, ?2, ?3 WHERE ?3 <=
+                   (SELECT captured FROM authorisations WHERE key = ?2)
+                   - (SELECT coalesce(sum(amount), 0) FROM refunds WHERE key = ?2)
+                   ON CONFLICT DO NOTHING";
+        let (key, refund_key) = (which.key(), refund_key.to_owned());
+        let is_done = self.with(move |ledger| {
+            ledger.execute(sql, params![refund_key, key, amount])?;
+            let sql = "SELECT count(*) FROM refunds WHERE refund_key = ?1";
+            ledger.query_row(sql, [refund_key], |row| row.get::<_, u64>(0))
+        });
+        if is_done.await? == 1 {
+            return Ok(());
+        }
+        Err(GatewayError::Rejected { status: 400, code: "amount_too_large".to_owned() })
+    }
+
+    pub(super) async fn list(
+        &self,
+        since_secs: u64,
+        after: Option<&str>,
+    ) -> Result<Page, GatewayError> {
+        let sql = "SELECT key, event_id, order_id, number, state, amount, captured
+                   FROM authorisations WHERE at >= ?1 AND key > ?2 ORDER BY key LIMIT ?3";
+        let after = after.unwrap_or("").to_owned();
+        self.with(move |ledger| {
+            let mut select = ledger.prepare_cached(sql)?;
+            let since = Timestamp::from_secs(since_secs).as_millis();
+            let rows = select.query_map(params![since, after, LIST_MAX], |row| {
+                let (event, order): (String, String) = (row.get(1)?, row.get(2)?);
+                let (key, number): (String, u32) = (row.get(0)?, row.get(3)?);
+                let named = event.parse().ok().zip(order.parse().ok());
+                let authorisation = named.map(|(event, order)| Authorisation {
+                    event,
+                    order,
+                    number,
+                    reference: None,
+                });
+                let standing = standing(row.get(4)?, row.get(5)?, row.get(6)?);
+                let seen = Seen { reference: None, standing };
+                Ok((key, Listed { authorisation, seen }))
+            })?;
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            let next = rows.last().filter(|_| rows.len() == LIST_MAX).map(|(key, _)| key.clone());
+            Ok(Page { entries: rows.into_iter().map(|(_, listed)| listed).collect(), next })
+        })
+        .await
+    }
+
+    /// A page of the ledger: up to `limit` entries with keys above `after`, and the last key.
     ///
     /// # Errors
     /// If the ledger cannot be read.
@@ -171,23 +267,29 @@ impl Sandbox {
         &self,
         after: String,
         limit: u32,
-    ) -> Result<Vec<LedgerEntry>, GatewayError> {
-        let sql = "SELECT order_id, amount, currency, token, state, calls, at FROM ledger
-                   WHERE order_id > ?1 ORDER BY order_id LIMIT ?2";
+    ) -> Result<(Vec<LedgerEntry>, Option<String>), GatewayError> {
+        let sql = "SELECT order_id, number, amount, currency, token, state, calls, at,
+                   (SELECT coalesce(sum(amount), 0) FROM refunds WHERE refunds.key = a.key), key
+                   FROM authorisations a WHERE key > ?1 ORDER BY key LIMIT ?2";
         self.with(move |ledger| {
             let mut select = ledger.prepare_cached(sql)?;
+            let mut last = None;
             let rows = select.query_map(params![after, limit], |row| {
+                last = Some(row.get(9)?);
                 Ok(LedgerEntry {
                     order: row.get(0)?,
-                    amount: row.get(1)?,
-                    currency: row.get(2)?,
-                    token: row.get(3)?,
-                    state: LedgerState::named(&row.get::<_, String>(4)?),
-                    calls: row.get(5)?,
-                    at: Timestamp::from_millis(row.get(6)?),
+                    number: row.get(1)?,
+                    amount: row.get(2)?,
+                    currency: row.get(3)?,
+                    token: row.get(4)?,
+                    state: LedgerState::named(&row.get::<_, String>(5)?),
+                    calls: row.get(6)?,
+                    at: Timestamp::from_millis(row.get(7)?),
+                    refunded: row.get(8)?,
                 })
             })?;
-            rows.collect()
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            Ok((rows, last))
         })
         .await
     }
@@ -197,43 +299,53 @@ impl Sandbox {
     /// # Errors
     /// If the ledger cannot be read.
     pub async fn totals(&self) -> Result<LedgerTotals, GatewayError> {
-        let sql = "SELECT count(*) FILTER (WHERE state = 'authorised'),
+        let sql = "SELECT count(*) FILTER (WHERE state IN ('authorised', 'captured')),
+                          count(*) FILTER (WHERE state = 'captured'),
                           count(*) FILTER (WHERE state = 'declined'),
                           count(*) FILTER (WHERE state = 'voided'),
-                          coalesce(sum(amount) FILTER (WHERE state = 'authorised'), 0) FROM ledger";
+                          coalesce(sum(amount) FILTER (WHERE state IN ('authorised', 'captured')), 0),
+                          coalesce(sum(captured), 0),
+                          (SELECT coalesce(sum(amount), 0) FROM refunds) FROM authorisations";
         self.with(move |ledger| {
             ledger.query_row(sql, [], |row| {
                 Ok(LedgerTotals {
                     authorised: row.get(0)?,
-                    declined: row.get(1)?,
-                    voided: row.get(2)?,
-                    authorised_amount: row.get(3)?,
+                    captured: row.get(1)?,
+                    declined: row.get(2)?,
+                    voided: row.get(3)?,
+                    authorised_amount: row.get(4)?,
+                    captured_amount: row.get(5)?,
+                    refunded_amount: row.get(6)?,
                 })
             })
         })
         .await
     }
 
-    async fn called_again(&self, order: Id128) -> Result<Option<LedgerState>, GatewayError> {
-        self.with(move |ledger| {
-            let sql = "UPDATE ledger SET calls = calls + 1 WHERE order_id = ?1";
-            ledger.execute(sql, [order.to_string()])?;
-            state_of(ledger, order)
-        })
-        .await
+    async fn called_again(&self, which: &Authorisation) -> Result<Option<Standing>, GatewayError> {
+        let key = which.key();
+        let found = self.with(move |ledger| {
+            ledger.execute("UPDATE authorisations SET calls = calls + 1 WHERE key = ?1", [&key])?;
+            seen(ledger, &key)
+        });
+        Ok(Some(found.await?.standing).filter(|standing| *standing != Standing::Absent))
     }
 
     /// Makes the entry unless there is one; what is in the ledger counts.
-    async fn enter(&self, charge: Charge, state: LedgerState) -> Result<Standing, GatewayError> {
-        let sql = "INSERT INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6) ON CONFLICT DO NOTHING";
+    async fn enter(&self, charge: Charge, state: LedgerState) -> Result<Seen, GatewayError> {
+        let sql = "INSERT INTO authorisations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 1, ?9)
+                   ON CONFLICT DO NOTHING";
         let now = Timestamp::now().as_millis();
-        let Charge { order, amount, currency, token } = charge;
-        let entered = self.with(move |ledger| {
-            let id = order.to_string();
-            ledger.execute(sql, params![id, amount, currency, token, state.label(), now])?;
-            state_of(ledger, order)
-        });
-        Ok(entered.await?.map_or(Standing::Absent, LedgerState::standing))
+        let Charge { authorisation: which, amount, currency, token } = charge;
+        self.with(move |ledger| {
+            let (key, event, order) = (which.key(), which.event.as_str(), which.order.to_string());
+            let (currency, state) = (currency.code(), state.label());
+            let number = which.number;
+            let row = params![key, event, order, number, amount, currency, token, state, now];
+            ledger.execute(sql, row)?;
+            seen(ledger, &key)
+        })
+        .await
     }
 
     async fn with<T: Send + 'static>(
@@ -248,15 +360,24 @@ impl Sandbox {
     }
 }
 
-fn state_of(ledger: &Connection, order: Id128) -> Result<Option<LedgerState>, rusqlite::Error> {
-    let mut select = ledger.prepare_cached("SELECT state FROM ledger WHERE order_id = ?1")?;
-    let state = select.query_row([order.to_string()], |row| row.get::<_, String>(0)).optional()?;
-    Ok(state.map(|label| LedgerState::named(&label)))
+fn seen(ledger: &Connection, key: &str) -> Result<Seen, rusqlite::Error> {
+    let sql = "SELECT state, amount, captured FROM authorisations WHERE key = ?1";
+    let mut select = ledger.prepare_cached(sql)?;
+    let found = select.query_row([key], |row| Ok(standing(row.get(0)?, row.get(1)?, row.get(2)?)));
+    let found = found.optional()?;
+    Ok(found.map_or(Seen::ABSENT, |standing| Seen { reference: None, standing }))
+}
+
+fn standing(state: String, amount: u64, captured: u64) -> Standing {
+    let state = LedgerState::named(&state);
+    state.standing(if state == LedgerState::Captured { captured } else { amount })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sale::Currency;
+    use keys::Id128;
 
     fn sandbox() -> Sandbox {
         let at_once = Duration::ZERO;
@@ -264,19 +385,28 @@ mod tests {
     }
 
     fn charge(token: &str) -> Charge {
-        Charge { order: Id128::random(), amount: 500, currency: "USD", token: token.into() }
+        let (event, order) = ("final".parse().unwrap(), Id128::random());
+        let authorisation = Authorisation { event, order, number: 0, reference: None };
+        Charge { authorisation, amount: 500, currency: Currency::USD, token: token.into() }
+    }
+
+    fn authorised() -> Standing {
+        Standing::Authorised { amount: 500 }
+    }
+
+    fn declined() -> Standing {
+        Standing::NotCharged { code: Some("card_declined".to_owned()) }
     }
 
     #[tokio::test]
     async fn the_token_says_what_happens_and_the_ledger_remembers() {
-        use Standing::{Absent, Authorised, NotCharged};
-        //    token           first call         looked up    asked again
-        check("tok_ok", Some(Authorised), Authorised, Some(Authorised)).await;
-        check("tok_slow", Some(Authorised), Authorised, Some(Authorised)).await;
-        check("tok_declined", Some(NotCharged), NotCharged, Some(NotCharged)).await;
-        check("tok_whatever", Some(NotCharged), NotCharged, Some(NotCharged)).await;
-        check("tok_timeout", None, Authorised, Some(Authorised)).await;
-        check("tok_lost", None, Absent, None).await;
+        //    token           first call          looked up         asked again
+        check("tok_ok", Some(authorised()), authorised(), Some(authorised())).await;
+        check("tok_slow", Some(authorised()), authorised(), Some(authorised())).await;
+        check("tok_declined", Some(declined()), declined(), Some(declined())).await;
+        check("tok_whatever", Some(declined()), declined(), Some(declined())).await;
+        check("tok_timeout", None, authorised(), Some(authorised())).await;
+        check("tok_lost", None, Standing::Absent, None).await;
     }
 
     async fn check(
@@ -286,20 +416,45 @@ mod tests {
         again: Option<Standing>,
     ) {
         let (sandbox, charge) = (sandbox(), charge(token));
-        let order = charge.order;
-        assert_eq!(sandbox.authorise(charge.clone()).await.ok(), first, "{token}");
-        assert_eq!(sandbox.lookup(order).await.unwrap(), looked_up, "{token}");
-        assert_eq!(sandbox.authorise(charge).await.ok(), again, "{token}");
+        let ask = async || sandbox.authorise(charge.clone()).await.ok().map(|seen| seen.standing);
+        assert_eq!(ask().await, first, "{token}");
+        let found = sandbox.lookup(&charge.authorisation).await.unwrap();
+        assert_eq!(found.standing, looked_up, "{token}");
+        assert_eq!(ask().await, again, "{token}");
         assert!(sandbox.totals().await.unwrap().authorised <= 1, "{token}");
     }
 
     #[tokio::test]
-    async fn a_voided_order_can_never_be_charged_again() {
+    async fn a_voided_authorisation_can_never_be_charged_again() {
         for token in ["tok_ok", "tok_slow", "tok_timeout"] {
             let (sandbox, charge) = (sandbox(), charge(token));
-            sandbox.void(charge.order).await.unwrap();
-            assert_eq!(sandbox.authorise(charge).await.unwrap(), Standing::NotCharged, "{token}");
-            assert_eq!(sandbox.totals().await.unwrap().authorised_amount, 0);
+            sandbox.void(&charge.authorisation).await.unwrap();
+            let asked = sandbox.authorise(charge.clone()).await.unwrap();
+            assert_eq!(asked.standing, Standing::NotCharged { code: None }, "{token}");
+            let captured = sandbox.capture(&charge.authorisation, 500).await.unwrap();
+            assert_eq!(captured.standing, Standing::NotCharged { code: None }, "{token}");
+            let totals = sandbox.totals().await.unwrap();
+            assert_eq!((totals.authorised_amount, totals.captured_amount), (0, 0));
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_captured_is_paid_back_once_a_key_and_never_more_than_it() {
+        let (sandbox, charge) = (sandbox(), charge("tok_ok"));
+        let which = &charge.authorisation;
+        sandbox.authorise(charge.clone()).await.unwrap();
+        assert!(sandbox.refund(which, 100, "a").await.is_err(), "nothing is captured yet");
+        for _ in 0..2 {
+            let captured = sandbox.capture(which, 500).await.unwrap();
+            assert_eq!(captured.standing, Standing::Captured { amount: 500 });
+            let voided = sandbox.void(which).await.unwrap();
+            assert_eq!(voided.standing, Standing::Captured { amount: 500 }, "it is too late");
+            sandbox.refund(which, 300, "b").await.unwrap();
+            assert!(sandbox.refund(which, 201, "c").await.is_err());
+        }
+        let totals = sandbox.totals().await.unwrap();
+        assert_eq!((totals.captured_amount, totals.refunded_amount), (500, 300));
+        let listed = sandbox.list(0, None).await.unwrap();
+        assert_eq!(listed.entries[0].authorisation.as_ref(), Some(which));
     }
 }

@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Seat;
 use super::blocks::Block;
+use super::dues::{PaymentWork, VoidDue};
+use super::gateway::{Action, GatewayName};
 use super::holds::HoldView;
-use super::payment::OrderView;
+use super::money::{Bill, Terms};
+use super::payment::{ChargeView, OrderView};
 use super::refusal::Refusal;
 use super::seats::Run;
 use super::waitlist::EntryView;
@@ -135,17 +138,55 @@ pub struct BeginPayment {
     pub name: String,
     /// Where the tickets are sent.
     pub email: Option<String>,
+    /// Who is asked for the money first; nobody, if no gateway answers now.
+    pub gateway: Option<GatewayName>,
+    /// The gateway's token for the buyer's means of payment.
+    pub token: String,
 }
 
-/// What became of a payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What became of an authorisation.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The money is reserved.
-    Authorised,
-    /// It is not, and it will not be.
-    Declined,
+    Authorised {
+        /// In minor units.
+        amount: u64,
+    },
+    /// The buyer has to do something first.
+    ActionRequired(Action),
+    /// It is not reserved, and it will not be.
+    Declined {
+        /// The gateway's code.
+        code: Option<String>,
+    },
+    /// The money was taken.
+    Captured {
+        /// In minor units.
+        amount: u64,
+    },
     /// No answer.
     Unknown,
+    /// No answer for so long that nobody waits for it any more.
+    GivenUp,
+}
+
+/// What is known of an authorisation, whoever learned it: a buyer's request, the resolver, a
+/// webhook or the reconciler. The state decides what it means; the order in which it is told does
+/// not matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The order that it is for.
+    pub order: Id128,
+    /// Which of its authorisations.
+    pub number: u32,
+    /// Who says so.
+    pub gateway: GatewayName,
+    /// The gateway's name for it.
+    pub reference: Option<String>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The webhook that made us ask, so that its repetitions change nothing.
+    pub notice: Option<String>,
 }
 
 /// One thing that is asked of an event's seats.
@@ -249,12 +290,28 @@ pub enum Command {
     },
     /// Start paying; from here on time does not free the seats.
     BeginPayment(BeginPayment),
-    /// Tell what became of a payment.
-    Settle {
+    /// Give an authorisation up that nobody answers for, and ask another gateway.
+    MovePayment {
         /// Of which order.
         order: Id128,
-        /// What.
-        outcome: Outcome,
+        /// The authorisation that is given up.
+        number: u32,
+        /// Who is asked next.
+        gateway: GatewayName,
+    },
+    /// Tell what became of an authorisation.
+    Settle(Settlement),
+    /// Start to capture what is due; from here on the order can be refunded, but not voided.
+    BeginCapture {
+        /// Of which order.
+        order: Id128,
+    },
+    /// Tell that an authorisation reserves nothing any more.
+    Voided {
+        /// Of which order.
+        order: Id128,
+        /// Which of its authorisations.
+        number: u32,
     },
     /// Free a hold whose time is over. The timer says so; the state decides.
     Expire {
@@ -266,8 +323,8 @@ pub enum Command {
         /// Which.
         order: Id128,
     },
-    /// List the orders whose payment is not settled.
-    ListPaying,
+    /// List what is to be done at the gateways.
+    ListPaymentWork,
 }
 
 impl Command {
@@ -289,10 +346,13 @@ impl Command {
             Self::Leave { .. } => "leave",
             Self::Release { .. } => "release",
             Self::BeginPayment(_) => "begin_payment",
-            Self::Settle { .. } => "settle",
+            Self::MovePayment { .. } => "move_payment",
+            Self::Settle(_) => "settle",
+            Self::BeginCapture { .. } => "begin_capture",
+            Self::Voided { .. } => "voided",
             Self::Expire { .. } => "expire",
             Self::ViewOrder { .. } => "view_order",
-            Self::ListPaying => "list_paying",
+            Self::ListPaymentWork => "list_payment_work",
         }
     }
 }
@@ -309,16 +369,11 @@ pub enum Reply {
     /// The entry as it stands.
     Entry(EntryView),
     /// The seats are the buyer's until the payment is settled: charge this much.
-    Charge {
-        /// For this order.
-        order: Id128,
-        /// In minor units.
-        amount: u64,
-    },
+    Charge(ChargeView),
     /// The order as it stands.
-    Order(OrderView),
-    /// Orders whose payment is not settled.
-    Paying(Vec<Id128>),
+    Order(Box<OrderView>),
+    /// What is to be done at the gateways.
+    PaymentWork(Box<PaymentWork>),
     /// There was nothing to do.
     Nothing,
     /// No, and nothing changed but perhaps that an overdue hold was freed.
@@ -345,6 +400,9 @@ pub enum Change {
         /// What each costs, in minor units: what was promised is what will be charged.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         prices: Vec<u64>,
+        /// Fees, taxes and currency that were promised with them.
+        #[serde(default, skip_serializing_if = "Terms::is_plain")]
+        terms: Terms,
         /// Until when.
         until: Timestamp,
     },
@@ -427,17 +485,79 @@ pub enum Change {
         /// Of which order.
         order: Id128,
     },
-    /// The buyer was not charged; the hold stands again.
+    /// An authorisation was given up: whatever it reserves is to be voided, and another is asked for.
+    PaymentMoved {
+        /// Of which order.
+        order: Id128,
+        /// Who is asked now.
+        gateway: GatewayName,
+    },
+    /// The buyer has to do something at the gateway first.
+    PaymentAction {
+        /// Of which order.
+        order: Id128,
+        /// The gateway's name for the authorisation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
+        /// What.
+        action: Action,
+    },
+    /// The buyer is not charged; the hold stands again.
     PaymentDeclined {
         /// Of which order.
         order: Id128,
         /// Until when.
         until: Timestamp,
+        /// The gateway's code.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        /// Whether the gateway may still reserve money for it, which is to be voided.
+        #[serde(default)]
+        is_void_owed: bool,
     },
     /// The seats are sold and the tickets valid.
     Sold {
         /// As which order.
         order: Id128,
+        /// The gateway's name for the authorisation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
+        /// When the money is to be captured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        capture_at: Option<Timestamp>,
+    },
+    /// The gateway is asked to capture: from here on the order can be refunded, but not voided.
+    CaptureBegun {
+        /// Of which order.
+        order: Id128,
+        /// When to ask again if nothing is heard.
+        again_at: Timestamp,
+    },
+    /// The money is ours.
+    Captured {
+        /// Of which order.
+        order: Id128,
+        /// In minor units.
+        amount: u64,
+    },
+    /// There is nothing to capture any more, although the order is sold.
+    CaptureLost {
+        /// Of which order.
+        order: Id128,
+    },
+    /// An authorisation is to be voided: nobody will get anything for it.
+    VoidOwed(VoidDue),
+    /// It reserves nothing any more.
+    Voided {
+        /// Of which order.
+        order: Id128,
+        /// Which of its authorisations.
+        number: u32,
+    },
+    /// The changes before this one came of that webhook.
+    Noticed {
+        /// Its id.
+        id: String,
     },
 }
 
@@ -460,6 +580,19 @@ pub struct PaymentBegun {
     /// Where the tickets are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// What is charged; absent in logs that are older than fees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Bill>,
+    /// Who is asked for the money.
+    #[serde(default)]
+    pub gateway: GatewayName,
+    /// The gateway's token for the buyer's means of payment, so that the same can be asked again
+    /// after a crash. It is of no use to anybody without our key of the gateway.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub token: String,
+    /// Until when the seats wait for an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up_at: Option<Timestamp>,
 }
 
 impl Change {
@@ -469,8 +602,15 @@ impl Change {
         match self {
             Self::PaymentBegun(PaymentBegun { order, .. })
             | Self::PaymentUnknown { order }
+            | Self::PaymentMoved { order, .. }
+            | Self::PaymentAction { order, .. }
             | Self::PaymentDeclined { order, .. }
-            | Self::Sold { order } => Some(*order),
+            | Self::Sold { order, .. }
+            | Self::CaptureBegun { order, .. }
+            | Self::Captured { order, .. }
+            | Self::CaptureLost { order }
+            | Self::VoidOwed(VoidDue { order, .. })
+            | Self::Voided { order, .. } => Some(*order),
             Self::Opened { .. }
             | Self::Held { .. }
             | Self::Amended { .. }
@@ -481,7 +621,8 @@ impl Change {
             | Self::Left { .. }
             | Self::Accepted { .. }
             | Self::Released { .. }
-            | Self::Expired { .. } => None,
+            | Self::Expired { .. }
+            | Self::Noticed { .. } => None,
         }
     }
 
@@ -502,8 +643,16 @@ impl Change {
             | Self::Accepted { .. }
             | Self::PaymentBegun(_)
             | Self::PaymentUnknown { .. }
+            | Self::PaymentMoved { .. }
+            | Self::PaymentAction { .. }
             | Self::PaymentDeclined { .. }
-            | Self::Sold { .. } => false,
+            | Self::Sold { .. }
+            | Self::CaptureBegun { .. }
+            | Self::Captured { .. }
+            | Self::CaptureLost { .. }
+            | Self::VoidOwed(_)
+            | Self::Voided { .. }
+            | Self::Noticed { .. } => false,
         }
     }
 }

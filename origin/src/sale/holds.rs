@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Seat;
 use super::best::Score;
 use super::command::{Change, Extension, Reply, Want};
+use super::money::{Bill, Terms};
 use super::refusal::Refusal;
 use super::state::{Decided, Misfit, State};
 
@@ -24,6 +25,8 @@ pub struct HoldView {
     pub hold: Id128,
     /// Its seats, each with its price in minor units.
     pub seats: Vec<(Seat, u64)>,
+    /// What they cost in all.
+    pub bill: Bill,
     /// Until when it stands.
     pub until: Timestamp,
     /// Until when it can stand at most.
@@ -44,6 +47,8 @@ pub(super) struct Hold {
     pub(super) seats: Vec<Seat>,
     #[serde(default)]
     pub(super) prices: Vec<u64>,
+    #[serde(default)]
+    pub(super) terms: Terms,
     pub(super) until: Timestamp,
     pub(super) attempts: u32,
     pub(super) paying: Option<Id128>,
@@ -89,7 +94,8 @@ impl State {
         until: Timestamp,
     ) -> Change {
         let prices = seats.iter().map(|seat| self.plan.price_of(*seat)).collect();
-        Change::Held { hold, sub, seats, prices, until }
+        let terms = self.rules.terms;
+        Change::Held { hold, sub, seats, prices, terms, until }
     }
 
     /// The holds of a visitor.
@@ -144,6 +150,9 @@ impl State {
 
     pub(super) fn decide_expiry(&self, hold: Id128, now: Timestamp) -> Vec<Change> {
         let found = self.holds.get(&hold);
+        if let Some(order) = found.and_then(|hold| hold.paying) {
+            return self.decide_giving_up(order, now);
+        }
         let is_over = found.is_some_and(|hold| hold.paying.is_none() && hold.until <= now);
         if is_over { vec![Change::Expired { hold }] } else { Vec::new() }
     }
@@ -159,6 +168,7 @@ impl State {
         HoldView {
             hold: id,
             seats: hold.seats.iter().copied().zip(hold.prices.iter().copied()).collect(),
+            bill: hold.terms.bill(&hold.prices),
             until: hold.until,
             until_max: self.longest(hold),
             extensions: self.extensions(hold).collect(),
@@ -187,7 +197,7 @@ impl State {
         id: Id128,
         sub: Id128,
         seats: &[Seat],
-        prices: &[u64],
+        (prices, terms): (&[u64], Terms),
         until: Timestamp,
         at: Timestamp,
     ) -> Result<(), Misfit> {
@@ -195,6 +205,7 @@ impl State {
             sub,
             seats: seats.to_vec(),
             prices: self.prices_or(prices.to_vec(), seats)?,
+            terms,
             until,
             attempts: 0,
             paying: None,

@@ -10,7 +10,10 @@ mod amend;
 mod best;
 mod blocks;
 mod command;
+mod dues;
+mod gateway;
 mod holds;
+mod money;
 mod payment;
 mod pick;
 mod plan;
@@ -27,10 +30,13 @@ pub use best::{Arrangement, Score};
 pub use blocks::{Block, CHANNELS_MAX};
 pub use command::{
     AreaPick, BeginPayment, Change, Command, Extension, Outcome, Party, PartySeats, PaymentBegun,
-    Pick, Reply, Want,
+    Pick, Reply, Settlement, Want,
 };
+pub use dues::{Capture, CaptureDue, PaymentWork, Unsettled, VoidDue};
+pub use gateway::{Action, GatewayName};
 pub use holds::{HoldView, SEATS_PER_ORDER_LIMIT};
-pub use payment::{OrderStage, OrderView};
+pub use money::{Bill, Currency, NotACurrency, Terms, TermsError};
+pub use payment::{ChargeView, OrderStage, OrderView, PaymentRules, PaymentView};
 pub use plan::{Area, Attributes, Plan, PlanRow, Zone, ZoneId};
 pub use refusal::Refusal;
 pub use saved::Saved;

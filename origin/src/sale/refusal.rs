@@ -160,7 +160,12 @@ pub enum Refusal {
     PaymentDeclined {
         /// Log sequence after the change that said so: asked again, it is the same.
         seq: u64,
+        /// The gateway's code, such as `insufficient_funds`.
+        code: Option<String>,
     },
+    /// No payment gateway answers now; nothing was asked for, and the hold stands.
+    #[error("no payment gateway answers")]
+    NoGateway,
     /// Nobody knows yet whether the buyer was charged; the seats stay theirs until we do.
     #[error("the provider has not told yet whether the payment was made")]
     PaymentUnknown {
@@ -213,6 +218,7 @@ impl Refusal {
             Self::PaymentInProgress { .. } => "payment-in-progress",
             Self::PaymentDeclined { .. } => "payment-declined",
             Self::PaymentUnknown { .. } => "payment-unknown",
+            Self::NoGateway => "payment-unavailable",
             Self::IdempotencyMismatch => "idempotency-mismatch",
             Self::TooManyAttempts { .. } => "too-many-attempts",
             Self::UnknownOrder => "unknown-order",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blocks::Block;
 use super::command::Change;
+use super::dues::{Dues, SavedDues};
 use super::holds::Hold;
 use super::payment::{Attempt, Order, OrderStage};
 use super::plan::Plan;
@@ -28,6 +29,8 @@ pub struct Saved {
     pub(super) blocked: Vec<Block>,
     #[serde(default)]
     pub(super) waitlist: SavedWaitlist,
+    #[serde(default)]
+    pub(super) dues: SavedDues,
 }
 
 impl State {
@@ -44,6 +47,7 @@ impl State {
             declined: self.declined_since.clone(),
             blocked: self.blocks(),
             waitlist: self.waitlist.save(),
+            dues: self.dues.save(),
         }
     }
 
@@ -75,6 +79,8 @@ impl State {
                 state.bought.insert(order.hold, id);
             } else if !state.paying.contains(&id) {
                 return Err(Misfit::NotThere { id, change: "a payment" });
+            } else if let Some(at) = order.payment.give_up_at {
+                state.deadlines.insert((at, order.hold));
             }
             let prices = state.prices_or(order.prices, &order.seats)?;
             state.orders.insert(id, Order { prices, ..order });
@@ -94,6 +100,7 @@ impl State {
             state.block(&channel, &runs)?;
         }
         state.restore_waitlist(saved.waitlist)?;
+        state.dues = Dues::restore(saved.dues, state.orders.iter());
         Ok(state)
     }
 }

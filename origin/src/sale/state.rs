@@ -14,8 +14,10 @@ use keys::{Id128, Timestamp};
 use super::Seat;
 use super::best::Score;
 use super::command::{Change, Command, Reply};
+use super::dues::{Capture, Dues};
 use super::holds::Hold;
-use super::payment::{Attempt, Order};
+use super::money::Terms;
+use super::payment::{Attempt, Order, PaymentRules};
 use super::plan::Plan;
 use super::refusal::Refusal;
 use super::seats::SeatSet;
@@ -41,6 +43,10 @@ pub struct Rules {
     pub offer: Duration,
     /// Most entries in the waitlist.
     pub waitlist_max: u32,
+    /// Fees, taxes and currency.
+    pub terms: Terms,
+    /// How payments are settled.
+    pub payment: PaymentRules,
 }
 
 impl Default for Rules {
@@ -54,6 +60,8 @@ impl Default for Rules {
             best_only_until: None,
             offer: Duration::from_secs(600),
             waitlist_max: 10_000,
+            terms: Terms::default(),
+            payment: PaymentRules::default(),
         }
     }
 }
@@ -168,6 +176,8 @@ pub struct State {
     /// Seats that are kept out of sale, by channel.
     pub(super) blocked: BTreeMap<String, SeatSet>,
     pub(super) waitlist: Waitlist,
+    /// What is to be done at the gateways.
+    pub(super) dues: Dues,
 }
 
 impl State {
@@ -197,6 +207,7 @@ impl State {
             declined_since: VecDeque::new(),
             blocked: BTreeMap::new(),
             waitlist: Waitlist::default(),
+            dues: Dues::default(),
         }
     }
 
@@ -238,11 +249,14 @@ impl State {
             Command::AcceptOffer { entry } => self.decide_accepting(*entry, now),
             Command::Leave { entry } => self.decide_leaving(*entry, now),
             Command::BeginPayment(begin) => self.decide_payment(begin, now),
-            Command::Settle { order, outcome } => {
-                (self.decide_settling(*order, *outcome, now), Ok(()))
+            Command::MovePayment { order, number, gateway } => {
+                self.decide_moving(*order, *number, gateway)
             }
+            Command::Settle(settlement) => (self.decide_settling(settlement, now), Ok(())),
+            Command::BeginCapture { order } => self.decide_capture(*order, now),
+            Command::Voided { order, number } => (self.decide_voided(*order, *number), Ok(())),
             Command::Expire { hold } => (self.decide_expiry(*hold, now), Ok(())),
-            Command::ViewOrder { .. } | Command::ListPaying | Command::ListBlocks => {
+            Command::ViewOrder { .. } | Command::ListPaymentWork | Command::ListBlocks => {
                 (Vec::new(), Ok(()))
             }
         };
@@ -259,7 +273,7 @@ impl State {
         }
         let reply = match verdict {
             Err(refusal) => Reply::Refused(refusal),
-            Ok(()) => self.reply(command, &changes, score),
+            Ok(()) => self.reply(command, &changes, score, now),
         };
         (changes, reply)
     }
@@ -271,6 +285,7 @@ impl State {
     pub fn evolve(&mut self, change: &Change, at: Timestamp) -> Result<(), Misfit> {
         self.forget_expired(at);
         self.forget_declined(at);
+        self.forget_paid(at);
         self.next_seq += 1;
         let seq = self.next_seq;
         match change {
@@ -281,8 +296,8 @@ impl State {
                 }
                 self.opened = Some(plan.clone());
             }
-            Change::Held { hold, sub, seats, prices, until } => {
-                self.held(*hold, *sub, seats, prices, *until, at)?;
+            Change::Held { hold, sub, seats, prices, terms, until } => {
+                self.held(*hold, *sub, seats, (prices, *terms), *until, at)?;
             }
             Change::Amended { hold, added, prices, dropped } => {
                 self.amended(*hold, added, prices, dropped)?;
@@ -301,10 +316,25 @@ impl State {
             Change::Expired { hold } => self.expired(*hold, at)?,
             Change::PaymentBegun(begun) => self.payment_begun(begun, at, seq)?,
             Change::PaymentUnknown { order } => self.payment_unknown(*order, seq)?,
-            Change::PaymentDeclined { order, until } => {
-                self.payment_declined(*order, *until, at, seq)?;
+            Change::PaymentMoved { order, gateway } => self.payment_moved(*order, gateway, at)?,
+            Change::PaymentAction { order, reference, action } => {
+                self.payment_action(*order, reference.as_deref(), action, seq)?;
             }
-            Change::Sold { order } => self.sold(*order, at, seq)?,
+            Change::PaymentDeclined { order, until, code, is_void_owed } => {
+                let until = *until;
+                self.payment_declined(*order, until, code.clone(), *is_void_owed, at, seq)?;
+            }
+            Change::Sold { order, reference, capture_at } => {
+                self.sold(*order, reference.as_deref(), *capture_at, at, seq)?;
+            }
+            Change::CaptureBegun { order, again_at } => self.capture_begun(*order, *again_at)?,
+            Change::Captured { order, amount } => {
+                self.turn_capture(*order, Capture::Captured { amount: *amount })?;
+            }
+            Change::CaptureLost { order } => self.turn_capture(*order, Capture::Lost)?,
+            Change::VoidOwed(due) => self.void_owed(due.clone())?,
+            Change::Voided { order, number } => self.voided(*order, *number)?,
+            Change::Noticed { id } => self.noticed(id, at),
         }
         Ok(())
     }
@@ -335,7 +365,13 @@ impl State {
     }
 
     /// What to answer to a command that was not refused, once it is carried out.
-    fn reply(&self, command: &Command, changes: &[Change], score: Option<Score>) -> Reply {
+    fn reply(
+        &self,
+        command: &Command,
+        changes: &[Change],
+        score: Option<Score>,
+        now: Timestamp,
+    ) -> Reply {
         match command {
             Command::Hold { hold, .. }
             | Command::HoldAtBoxOffice { hold, .. }
@@ -350,11 +386,20 @@ impl State {
             | Command::AcceptOffer { entry } => self.view_entry(*entry),
             Command::Release { .. } | Command::Leave { .. } => Reply::Freed,
             Command::BeginPayment(begin) => self.reply_to_payment(begin, changes.first()),
-            Command::Settle { order, .. } => self.reply_to_settling(*order, changes.first()),
+            Command::MovePayment { order, .. } if changes.is_empty() => self.view_order(*order),
+            Command::MovePayment { order, .. } => self.charge(*order),
+            Command::Settle(settlement) => {
+                self.reply_to_settling(settlement.order, changes.first())
+            }
+            Command::BeginCapture { .. } | Command::Voided { .. } if changes.is_empty() => {
+                Reply::Nothing
+            }
+            Command::BeginCapture { order } => self.view_order(*order),
+            Command::Voided { .. } => Reply::Freed,
             Command::Expire { .. } if changes.is_empty() => Reply::Nothing,
             Command::Expire { .. } => Reply::Freed,
             Command::ViewOrder { order } => self.view_order(*order),
-            Command::ListPaying => Reply::Paying(self.paying.iter().copied().collect()),
+            Command::ListPaymentWork => self.payment_work(now),
         }
     }
 }

@@ -66,8 +66,8 @@ fn time_frees_a_hold_but_never_one_that_is_being_paid() {
     }
     let counts = Counts { free: 17, held: 0, paying: 2, sold: 1, blocked: 0 };
     assert_eq!(state.counts(), counts);
-    let (_, reply) = state.apply(&settle(102, Outcome::Authorised), late);
-    assert!(matches!(reply, Reply::Order(OrderView { stage: OrderStage::Sold, .. })));
+    let (_, reply) = state.apply(&settle(102, authorised()), late);
+    assert!(matches!(reply, Reply::Order(order) if order.stage == OrderStage::Sold));
     assert_eq!(state.counts().sold, 3);
 }
 
@@ -92,23 +92,26 @@ fn best_available_holds_seats_together_or_none() {
     assert!(changes.is_empty());
 }
 
+fn held(n: u8, seat: Seat) -> Change {
+    let (hold, sub, terms) = (id(n), id(ANA), Terms::default());
+    Change::Held { hold, sub, seats: vec![seat], prices: vec![], terms, until: NOON }
+}
+
 #[test]
 fn a_second_owner_for_a_seat_is_an_error_and_never_a_state() {
     let mut state = house();
-    let second =
-        Change::Held { hold: id(9), sub: id(ANA), seats: vec![0], prices: vec![], until: NOON };
+    let second = held(9, 0);
     assert_eq!(state.evolve(&second, NOON), Err(Misfit::SeatNotFree { seat: 0 }));
-    let twice =
-        Change::Held { hold: id(1), sub: id(ANA), seats: vec![9], prices: vec![], until: NOON };
+    let twice = held(1, 9);
     assert_eq!(house().evolve(&twice, NOON), Err(Misfit::Twice { id: id(1) }));
     let other = Change::Opened { plan: "three rows".into() };
     assert!(matches!(house().evolve(&other, NOON), Err(Misfit::OtherPlan { .. })));
     for lost in [
         Change::Released { hold: id(2) },
         Change::Expired { hold: id(3) },
-        Change::Sold { order: id(103) },
+        Change::Sold { order: id(103), reference: None, capture_at: None },
         Change::PaymentUnknown { order: id(103) },
-        Change::PaymentDeclined { order: id(9), until: NOON },
+        Change::PaymentDeclined { order: id(9), until: NOON, code: None, is_void_owed: false },
     ] {
         assert!(matches!(house().evolve(&lost, NOON), Err(Misfit::NotThere { .. })), "{lost:?}");
     }
@@ -118,7 +121,7 @@ fn a_second_owner_for_a_seat_is_an_error_and_never_a_state() {
 fn what_expired_or_was_declined_long_ago_is_forgotten() {
     let mut state = house();
     state.apply(&pay(1, ANA, "k1", "b", 101), NOON);
-    state.apply(&settle(101, Outcome::Declined), NOON);
+    state.apply(&settle(101, declined()), NOON);
     state.apply(&Command::Expire { hold: id(1) }, NOON.plus_secs(HOLD_SECS));
     let saved = state.save();
     assert_eq!((saved.expired.len(), saved.declined.len()), (1, 1));

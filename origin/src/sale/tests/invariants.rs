@@ -18,8 +18,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let holds = || 1..12_u8;
     let subs = || 200..204_u8;
     let orders = || 100..112_u8;
-    let outcome =
-        prop_oneof![Just(Outcome::Authorised), Just(Outcome::Declined), Just(Outcome::Unknown)];
+    let outcome = prop_oneof![Just(authorised()), Just(declined()), Just(Outcome::Unknown)];
     let pick = || {
         let areas = prop::option::of(0..4_u32);
         (prop::collection::vec(0..22_u32, 0..4), areas).prop_map(|(seats, quantity)| Pick {
@@ -31,6 +30,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let zone = || prop::option::of(prop_oneof![Just("near"), Just("far"), Just("floor")]);
     let by = prop_oneof![Just(Extension::Checkout), Just(Extension::MoreTime)];
     let entries = || 50..62_u8;
+    let action = Action { client_secret: "s".into(), next_action: serde_json::Value::Null };
+    let late = prop_oneof![
+        Just(authorised()),
+        Just(Outcome::ActionRequired(action)),
+        Just(Outcome::Captured { amount: 1 }),
+        Just(Outcome::GivenUp),
+    ];
     let command = prop_oneof![
         3 => (holds(), subs(), pick()).prop_map(|(n, sub, pick)| {
             Command::Hold { hold: id(n), sub: id(sub), want: Want::Pick(pick) }
@@ -72,6 +78,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             }),
         3 => (orders(), outcome).prop_map(|(order, outcome)| settle(order, outcome)),
         2 => prop_oneof![holds(), entries()].prop_map(|n| Command::Expire { hold: id(n) }),
+        2 => (orders(), 0..3_u32, late).prop_map(|(order, n, outcome)| told(order, n, outcome)),
+        1 => (orders(), 0..3_u32).prop_map(|(order, number)| Command::MovePayment {
+            order: id(order),
+            number,
+            gateway: GatewayName::default(),
+        }),
+        1 => orders().prop_map(|order| Command::BeginCapture { order: id(order) }),
+        1 => (orders(), 0..3_u32)
+            .prop_map(|(order, number)| Command::Voided { order: id(order), number }),
     ];
     let step = (command, 0..100_000_u64).prop_map(|(command, after_ms)| Step { command, after_ms });
     prop::collection::vec(step, 1..120)
@@ -194,6 +209,10 @@ proptest! {
                 Command::BeginPayment(begin) => Some(begin.order),
                 _ => None,
             };
+            // Nobody can know of an order before it is begun.
+            if matches!(&command, Command::Settle(told) if !used.contains(&told.order)) {
+                continue;
+            }
             if new.is_some_and(|new| !used.insert(new)) {
                 continue;
             }
@@ -207,6 +226,10 @@ proptest! {
             check_seats(&state)?;
             check_limits(&state, now)?;
             check_line(&state, &changes, &before)?;
+            // An authorisation that counts is not to be voided.
+            for (order, live) in &state.orders {
+                prop_assert!(!state.dues.owes(*order, live.payment.number), "{order}");
+            }
             if changes.is_empty() && matches!(reply, Reply::Refused(_)) {
                 prop_assert_eq!(state.counts(), before.counts(), "a refusal changes nothing");
             }
@@ -231,5 +254,6 @@ proptest! {
         prop_assert_eq!(&restored.waitlist, &state.waitlist);
         prop_assert_eq!(restored.free(), state.free());
         prop_assert_eq!(restored.stock.open(), state.stock.open());
+        prop_assert_eq!(&restored.dues, &state.dues);
     }
 }

@@ -2,6 +2,7 @@
 
 mod amend;
 mod blocks;
+mod dues;
 mod holds;
 mod invariants;
 mod payment;
@@ -17,6 +18,7 @@ use super::*;
 
 const NOON: Timestamp = Timestamp::from_secs(1_000_000);
 const HOLD_SECS: u64 = 600;
+const GIVE_UP_SECS: u64 = 20 * HOLD_SECS;
 
 /// Two rows of ten: seats 0 to 9 in zone `near` at 200, 10 to 19 in zone `far` at 100.
 fn plan() -> Arc<Plan> {
@@ -32,7 +34,11 @@ fn plan() -> Arc<Plan> {
 
 fn rules() -> Rules {
     let hold = Duration::from_secs(HOLD_SECS);
-    Rules { hold, seats_per_order_max: 4, seats_per_visitor_max: 6, ..Rules::default() }
+    let payment = PaymentRules {
+        give_up_after: Duration::from_secs(GIVE_UP_SECS),
+        capture_after: Duration::from_secs(60),
+    };
+    Rules { hold, seats_per_order_max: 4, seats_per_visitor_max: 6, payment, ..Rules::default() }
 }
 
 fn id(n: u8) -> Id128 {
@@ -67,11 +73,42 @@ fn pay(n: u8, sub: u8, key: &str, body: &str, order: u8) -> Command {
         tickets: (0..4).map(|seat| id(order ^ (seat + 1))).collect(),
         name: "Ana".into(),
         email: None,
+        gateway: Some(GatewayName::default()),
+        token: "tok_ok".into(),
     })
 }
 
 fn settle(order: u8, outcome: Outcome) -> Command {
-    Command::Settle { order: id(order), outcome }
+    told(order, 0, outcome)
+}
+
+fn told(order: u8, number: u32, outcome: Outcome) -> Command {
+    Command::Settle(Settlement {
+        order: id(order),
+        number,
+        gateway: GatewayName::default(),
+        reference: None,
+        outcome,
+        notice: None,
+    })
+}
+
+fn authorised() -> Outcome {
+    Outcome::Authorised { amount: 10_000 }
+}
+
+fn declined() -> Outcome {
+    Outcome::Declined { code: Some("card_declined".into()) }
+}
+
+fn charge(order: u8, amount: u64) -> Reply {
+    Reply::Charge(ChargeView { order: id(order), number: 0, amount, currency: Currency::USD })
+}
+
+fn unsettled(state: &mut State) -> Vec<Id128> {
+    let (_, reply) = state.apply(&Command::ListPaymentWork, NOON);
+    let Reply::PaymentWork(work) = reply else { panic!("{reply:?}") };
+    work.unsettled.into_iter().map(|open| open.order).collect()
 }
 
 fn release(n: u8, sub: u8) -> Command {
@@ -91,7 +128,7 @@ fn house() -> State {
         hold(2, BEN, &[2, 3]),
         hold(3, BEN, &[4]),
         pay(3, BEN, "k3", "body", 103),
-        settle(103, Outcome::Authorised),
+        settle(103, authorised()),
         pay(2, BEN, "k2", "body", 102),
     ] {
         let (changes, reply) = state.apply(&command, NOON);

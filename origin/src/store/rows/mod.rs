@@ -353,7 +353,16 @@ impl Draft<'_> {
             | Change::Extended { .. }
             | Change::Joined { .. }
             | Change::Left { .. }
-            | Change::Accepted { .. } => {}
+            | Change::Accepted { .. }
+            // Where the money is, the gateways' books say; the rows say who has which seat.
+            | Change::PaymentMoved { .. }
+            | Change::PaymentAction { .. }
+            | Change::CaptureBegun { .. }
+            | Change::Captured { .. }
+            | Change::CaptureLost { .. }
+            | Change::VoidOwed(_)
+            | Change::Voided { .. }
+            | Change::Noticed { .. } => {}
             Change::Held { hold, seats, prices, .. } => {
                 self.take(event, *hold, seats, prices)?;
                 self.rows.holds.insert(*hold, Some(seats.clone()));
@@ -379,7 +388,7 @@ impl Draft<'_> {
                 let seats = self.take_hold(*hold)?;
                 self.turn_all(event, &seats, SeatStatus::Held, SeatStatus::Free)?;
             }
-            Change::PaymentBegun(PaymentBegun { hold, order, tickets, name, email, .. }) => {
+            Change::PaymentBegun(PaymentBegun { hold, order, tickets, name, email, bill, .. }) => {
                 let seats = self.hold(*hold)?;
                 if tickets.len() != seats.len() {
                     return Err(format!("{} tickets for {} seats", tickets.len(), seats.len()));
@@ -394,6 +403,8 @@ impl Draft<'_> {
                     let (was, is) = (None, TicketState::Pending);
                     self.rows.tickets.insert(*ticket, TicketRow { event, seat, order, was, is });
                 }
+                // With fees and taxes, unless the log is older than these.
+                total = bill.map_or(total, |bill| bill.total);
                 let pending = tickets.iter().copied().zip(seats.iter().copied()).collect();
                 self.rows.pending.insert(*order, Some(pending));
                 let (name, email, quantity) = (name.clone(), email.clone(), seats.len());
@@ -411,7 +422,7 @@ impl Draft<'_> {
                 }
                 self.order(event, *order, "declined", at, seq);
             }
-            Change::Sold { order } => {
+            Change::Sold { order, .. } => {
                 for (ticket, seat) in self.take_pending(*order)? {
                     self.settle(event, ticket, seat, *order, TicketState::Live);
                     let row = self.seat(event, seat);
@@ -541,7 +552,15 @@ const fn label(change: &Change) -> &'static str {
         Change::PaymentBegun(_) => "payment_begun",
         Change::PaymentUnknown { .. } => "payment_unknown",
         Change::PaymentDeclined { .. } => "payment_declined",
+        Change::PaymentMoved { .. } => "payment_moved",
+        Change::PaymentAction { .. } => "payment_action",
         Change::Sold { .. } => "sold",
+        Change::CaptureBegun { .. } => "capture_begun",
+        Change::Captured { .. } => "captured",
+        Change::CaptureLost { .. } => "capture_lost",
+        Change::VoidOwed(_) => "void_owed",
+        Change::Voided { .. } => "voided",
+        Change::Noticed { .. } => "noticed",
     }
 }
 

@@ -14,7 +14,7 @@ use crate::log::{
 };
 use crate::metrics::Metrics;
 use crate::record::{FIRST_LINK, encode};
-use crate::sale::Run;
+use crate::sale::{GatewayName, Run, Terms};
 use crate::store::Database;
 
 const A: Id128 = Id128::from_bytes([1; 16]);
@@ -26,7 +26,8 @@ const OTHER: Id128 = Id128::from_bytes([11; 16]);
 fn held(hold: Id128, seats: &[Seat]) -> Change {
     let prices = seats.iter().map(|seat| 1000 + u64::from(*seat)).collect();
     let until = Timestamp::from_secs(2000);
-    Change::Held { hold, sub: A, seats: seats.to_vec(), prices, until }
+    let terms = Terms::default();
+    Change::Held { hold, sub: A, seats: seats.to_vec(), prices, terms, until }
 }
 
 fn begun(hold: Id128, order: Id128, tickets: u8) -> Change {
@@ -39,7 +40,20 @@ fn begun(hold: Id128, order: Id128, tickets: u8) -> Change {
         tickets: (0..tickets).map(id).collect(),
         name: "Ann".into(),
         email: Some("ann@example.org".into()),
+        bill: None,
+        gateway: GatewayName::default(),
+        token: String::new(),
+        give_up_at: None,
     })
+}
+
+fn sold(order: Id128) -> Change {
+    Change::Sold { order, reference: None, capture_at: None }
+}
+
+fn declined(order: Id128) -> Change {
+    let (until, code) = (Timestamp::from_secs(3000), None);
+    Change::PaymentDeclined { order, until, code, is_void_owed: false }
 }
 
 /// Records of these changes, one after the other.
@@ -66,8 +80,8 @@ fn a_sale() -> Vec<Record> {
         vec![Change::Opened { plan: "p".into() }, held(A, &[1, 2]), held(B, &[3])],
         vec![begun(A, ORDER, 2), Change::Released { hold: B }],
         vec![Change::PaymentUnknown { order: ORDER }, held(C, &[3, 4])],
-        vec![Change::Sold { order: ORDER }, begun(C, OTHER, 2)],
-        vec![Change::PaymentDeclined { order: OTHER, until: Timestamp::from_secs(3000) }],
+        vec![sold(ORDER), begun(C, OTHER, 2)],
+        vec![declined(OTHER)],
         vec![Change::Expired { hold: C }, held(B, &[4]), Change::Released { hold: B }],
     ])
 }
@@ -177,7 +191,7 @@ fn holds_that_are_amended_and_blocked_seats_are_followed() {
     let sale = records(vec![
         vec![blocked, held(A, &[2, 3])],
         vec![amended, begun(A, ORDER, 2)],
-        vec![unblocked.clone(), Change::Sold { order: ORDER }, held(B, &[3, 21])],
+        vec![unblocked.clone(), sold(ORDER), held(B, &[3, 21])],
     ]);
     let tables = Tables::new();
     append_all(&mut tables.log(RowsMode::Strict), &sale);

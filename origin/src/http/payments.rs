@@ -1,0 +1,46 @@
+//! How do gateways reach us, and what do operators see of payments?
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use keys::Timestamp;
+use serde_json::{Value, json};
+
+use super::App;
+use super::problem::Refused;
+use crate::pay::webhook;
+use crate::sale::GatewayName;
+
+/// A webhook of a gateway. It is a hint: what happened, we ask the gateway. Who sent one that is
+/// not believed learns only that.
+pub async fn webhook(
+    State(app): State<Arc<App>>,
+    Path(gateway): Path<String>,
+    asked: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    let unknown = || Refused::not_found("unknown-gateway", "No such payment gateway");
+    let secrets = app.checkout.gateways().webhook_secrets(&gateway).ok_or_else(unknown)?;
+    let gateway = GatewayName::try_from(gateway).map_err(|_| unknown())?;
+    let signature = asked.get("stripe-signature").and_then(|value| value.to_str().ok());
+    let opened = webhook::open(&body, signature.unwrap_or(""), secrets, Timestamp::now());
+    let notice = opened.map_err(|error| {
+        app.metrics.webhooks_refused_total.inc();
+        tracing::warn!(%gateway, %error, "a webhook is not believed");
+        Refused::new(StatusCode::BAD_REQUEST, "invalid-webhook", "The webhook is not believed")
+    })?;
+    app.checkout.noticed(&gateway, notice).await?;
+    Ok(axum::Json(json!({"received": true})).into_response())
+}
+
+/// Payments that need a person.
+pub fn attention(app: &App) -> Value {
+    let findings = app.checkout.findings().into_iter();
+    let listed = findings.map(|((event, order, number), finding)| {
+        json!({"event": event, "order": order, "authorisation": number, "finding": finding})
+    });
+    json!({ "payments": listed.collect::<Vec<_>>() })
+}
