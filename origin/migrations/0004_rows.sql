@@ -50,6 +50,7 @@ RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     changed bigint;
     added bigint;
+    voided bigint;
 BEGIN
     INSERT INTO rows_cursor VALUES (p_partition, 0) ON CONFLICT DO NOTHING;
     UPDATE rows_cursor SET seq = p_to WHERE partition = p_partition AND seq = p_from;
@@ -77,9 +78,14 @@ BEGIN
             USING ERRCODE = 'WR001';
     END IF;
 
+    -- What dies makes room for what comes to life on the same seat.
     UPDATE tickets SET state = u.state
     FROM unnest(t_ticket, t_was, t_state) AS u (ticket, was, state)
-    WHERE u.was <> '' AND tickets.ticket = u.ticket AND tickets.state = u.was;
+    WHERE u.was <> '' AND u.state = 'void' AND tickets.ticket = u.ticket AND tickets.state = u.was;
+    GET DIAGNOSTICS voided = ROW_COUNT;
+    UPDATE tickets SET state = u.state
+    FROM unnest(t_ticket, t_was, t_state) AS u (ticket, was, state)
+    WHERE u.was <> '' AND u.state <> 'void' AND tickets.ticket = u.ticket AND tickets.state = u.was;
     GET DIAGNOSTICS changed = ROW_COUNT;
     INSERT INTO tickets (ticket, event, seat, partition, order_id, state)
     SELECT ticket, event, seat, p_partition, order_id, state
@@ -87,8 +93,8 @@ BEGIN
         AS u (ticket, event, seat, order_id, was, state)
     WHERE u.was = '';
     GET DIAGNOSTICS added = ROW_COUNT;
-    IF added + changed <> cardinality(t_ticket) THEN
-        RAISE EXCEPTION '% of % tickets are what the log says', added + changed,
+    IF added + changed + voided <> cardinality(t_ticket) THEN
+        RAISE EXCEPTION '% of % tickets are what the log says', added + changed + voided,
             cardinality(t_ticket) USING ERRCODE = 'WR001';
     END IF;
 

@@ -2,6 +2,7 @@
 //! expected.
 
 mod payment;
+mod post;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,10 @@ use crate::store::{HotOptions, POOL_DEFAULT, PostgresOptions};
 use crate::ticket::MORE_FONTS_MAX;
 
 pub use payment::{GatewaySetup, PaymentConfig, PricingConfig};
+pub use post::PostConfig;
+
+/// Most scanners' tokens: each is compared with.
+const SCANNERS_MAX: usize = 100;
 
 /// A lease is renewed three times in this time; a process that freezes is replaced after it.
 const LEASE_MS: u64 = 3000;
@@ -110,6 +115,10 @@ pub struct OriginConfig {
     pub payment: PaymentConfig,
     /// What is added to the prices of seats.
     pub pricing: PricingConfig,
+    /// Who sends messages to buyers.
+    pub post: PostConfig,
+    /// Tokens of scanners, which open gates and nothing else.
+    pub scanner_tokens: Vec<Secret>,
     /// How the built-in payment gateway behaves.
     pub sandbox: SandboxRules,
 }
@@ -123,6 +132,11 @@ struct OriginFile {
     name: Owner,
     keyring: PathBuf,
     internal_token: Secret,
+    shop_url: Option<String>,
+    #[serde(default)]
+    scanner_tokens: Vec<Secret>,
+    mail: Option<post::MailFile>,
+    sms: Option<post::SmsFile>,
     #[serde(default)]
     catalogue: CatalogueFile,
     #[serde(default)]
@@ -400,6 +414,10 @@ impl TryFrom<OriginFile> for OriginConfig {
         if !(1..=1_000_000).contains(&limits.connections_max) {
             return refuse("limits.connections_max", limits.connections_max, "1 to 1000000");
         }
+        let post = post::checked(file.mail, file.sms, file.shop_url)?;
+        if file.scanner_tokens.len() > SCANNERS_MAX {
+            return refuse("scanner_tokens", file.scanner_tokens.len(), "at most 100");
+        }
         if tickets.fonts.len() > MORE_FONTS_MAX {
             return refuse("tickets.fonts", tickets.fonts.len(), "at most 8 files");
         }
@@ -486,6 +504,7 @@ impl TryFrom<OriginFile> for OriginConfig {
             sources: Sources { matches: catalogue.matches, stadiums: catalogue.stadiums },
             on_sale: catalogue.on_sale,
             rules: Rules {
+                post: post.rules(),
                 hold: Duration::from_secs(sale.hold_secs),
                 seats_per_order_max: sale.seats_per_order_max,
                 seats_per_visitor_max: sale.seats_per_visitor_max,
@@ -509,6 +528,8 @@ impl TryFrom<OriginFile> for OriginConfig {
             pinned_mode: live.pinned_mode,
             may_cut_damaged_tail: log.cut_damaged_tail,
             fonts: tickets.fonts,
+            post,
+            scanner_tokens: file.scanner_tokens,
             payment,
             pricing,
             sandbox: SandboxRules {
@@ -555,6 +576,8 @@ mod tests {
         check("sale.partitions = 0", &["sale.partitions is 0", "1 to 64"]);
         check("sandbox.timeout_ms = 99999", &["sandbox.timeout_ms", "60000"]);
         check("log.cut_damaged_tail = 1", &["cut_damaged_tail", "boolean"]);
+        check("shop_url = \"ftp://x\"", &["shop_url is ftp://x", "https"]);
+        check("sms.url = \"https://x\"", &["shop_url is not there"]);
         check("limits.in_flight_max = 0", &["limits.in_flight_max is 0"]);
         check("limits.connections_max = 0", &["limits.connections_max is 0"]);
         check("live.streams_max = 0", &["live.streams_max is 0", "1 to 1000000"]);

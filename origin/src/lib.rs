@@ -18,6 +18,7 @@ pub mod ownership;
 pub mod partition;
 pub mod passes;
 pub mod pay;
+pub mod post;
 pub mod printer;
 pub mod record;
 pub mod sale;

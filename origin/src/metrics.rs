@@ -59,6 +59,8 @@ pub enum Paid {
     Captured,
     /// Given back before it was taken.
     Voided,
+    /// Paid back after it was taken.
+    Repaid,
 }
 
 impl Paid {
@@ -70,6 +72,7 @@ impl Paid {
             Self::Unknown => "unknown",
             Self::Captured => "captured",
             Self::Voided => "voided",
+            Self::Repaid => "repaid",
         }
     }
 }
@@ -140,6 +143,16 @@ pub struct Metrics {
     pub payments_unsettled: IntGauge,
     /// Authorisations to be voided.
     pub voids_due: IntGauge,
+    /// Refunds that are not paid back.
+    pub refunds_due: IntGauge,
+    /// Messages that are to be sent.
+    pub post_due: IntGauge,
+    /// For how long the oldest of them.
+    pub post_age_seconds: IntGauge,
+    /// Messages that were refused for ever.
+    pub post_undeliverable: IntGauge,
+    /// Messages tried, by channel and outcome.
+    pub post_total: IntCounterVec,
     /// Orders that are sold and not captured.
     pub uncaptured: IntGauge,
     /// Age of the oldest of these, in seconds.
@@ -268,6 +281,32 @@ impl Metrics {
                 &registry,
                 "origin_payments_unsettled",
                 "Payments without a known outcome that nobody is at; for minutes: the gateway is away.",
+            )?,
+            refunds_due: gauge(
+                &registry,
+                "origin_refunds_due",
+                "Refunds not paid back yet, captured or not; for hours: look at the gateway.",
+            )?,
+            post_due: gauge(
+                &registry,
+                "origin_post_due",
+                "Messages to buyers that are to be sent.",
+            )?,
+            post_age_seconds: gauge(
+                &registry,
+                "origin_post_age_seconds",
+                "For how long the oldest message waits; for minutes: the mail server is away.",
+            )?,
+            post_undeliverable: gauge(
+                &registry,
+                "origin_post_undeliverable",
+                "Messages refused for ever: GET /internal/v1/undeliverable lists them.",
+            )?,
+            post_total: counters(
+                &registry,
+                "origin_post_total",
+                "Messages tried, by channel and outcome: sent, later or refused.",
+                &["channel", "outcome"],
             )?,
             voids_due: gauge(
                 &registry,

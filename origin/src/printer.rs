@@ -65,7 +65,8 @@ impl Printer {
         let event = &shop.event;
         let mut sheets = Vec::with_capacity(order.seats.len());
         for ((seat, ticket), price) in order.seats.iter().zip(&order.prices) {
-            if only.is_some_and(|only| only != *ticket) {
+            let is_void = order.after.voids.contains_key(ticket);
+            if is_void || only.is_some_and(|only| only != *ticket) {
                 continue;
             }
             let Some(name) = shop.venue.name_of(*seat) else { continue };
@@ -102,7 +103,8 @@ impl Printer {
     #[must_use]
     pub fn ics(&self, shop: &Shop, order: &OrderView) -> String {
         let event = &shop.event;
-        let names = order.seats.iter().filter_map(|(seat, _)| shop.venue.name_of(*seat));
+        let valid = order.seats.iter().filter(|(_, t)| !order.after.voids.contains_key(t));
+        let names = valid.filter_map(|(seat, _)| shop.venue.name_of(*seat));
         let seats: Vec<String> = names.map(|name| name.to_string()).collect();
         let entry = Entry {
             order: order.order,

@@ -31,6 +31,7 @@ use crate::ownership::{Keeper, KeeperParts, Members, Places};
 use crate::partition::{Clock, Partition, PartitionError, PartitionSetup, Tenure};
 use crate::passes::Passes;
 use crate::pay::{Gateway, Gateways, Sandbox, Stripe};
+use crate::post::{MailError, Mailer, Postman, Sms};
 use crate::printer::Printer;
 use crate::sale::GatewayName;
 use crate::sales::Sales;
@@ -85,6 +86,12 @@ pub enum StartError {
     /// A font of `tickets.fonts` cannot be used.
     #[error("tickets.fonts")]
     Font(#[from] FontError),
+    /// TLS for the mail server cannot be set up.
+    #[error("mail")]
+    Mail(#[from] MailError),
+    /// There is no HTTP client for short messages.
+    #[error("sms")]
+    Sms(#[source] reqwest::Error),
     /// The lists of events cannot be used.
     #[error("catalogue")]
     Catalogue(#[from] CatalogueError),
@@ -180,7 +187,7 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     // Replaying a log and drawing maps takes a moment of processor time.
     let stopping = shutdown.clone();
     let built = tokio::task::spawn_blocking(move || House::build(&config, stopping)).await;
-    let House { app, crew, followers } = built.map_err(|_| StartError::Interrupted)??;
+    let House { app, crew, followers, postman } = built.map_err(|_| StartError::Interrupted)??;
     let mut tasks = JoinSet::new();
     let connections = Arc::new(Semaphore::new(connections_max));
     let internal_connections = Arc::new(Semaphore::new(internal_max));
@@ -198,6 +205,7 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     tasks.spawn(Arc::clone(&app.checkout).resolve_until(shutdown.clone()));
     tasks.spawn(Arc::clone(&app.checkout).reconcile_until(shutdown.clone()));
     tasks.spawn(Arc::clone(&app.passes).follow_until(shutdown.clone()));
+    tasks.spawn(Arc::new(postman).walk_until(shutdown.clone()));
     tracing::info!(%public_addr, %internal_addr, "origin serves on {public_addr}");
     let supervisor = tokio::spawn(supervise(app, tasks, crew, followers, shutdown));
     Ok(Origin { public_addr, internal_addr, supervisor })
@@ -302,6 +310,7 @@ struct House {
     app: Arc<App>,
     crew: Crew,
     followers: Followers,
+    postman: Postman,
 }
 
 impl House {
@@ -417,9 +426,18 @@ impl House {
             in_flight: Semaphore::new(config.in_flight_max),
             passless: Semaphore::new(http::PASSLESS_MAX),
             internal_token: config.internal_token.clone(),
+            scanner_tokens: config.scanner_tokens.clone(),
         };
-        Ok(Self { app: Arc::new(app), crew, followers })
+        let app = Arc::new(app);
+        let postman = postman(config, Arc::clone(&app))?;
+        Ok(Self { app, crew, followers, postman })
     }
+}
+
+fn postman(config: &OriginConfig, app: Arc<App>) -> Result<Postman, StartError> {
+    let mailer = config.post.mail.as_ref().map(Mailer::new).transpose()?;
+    let sms = config.post.sms.clone().map(Sms::new).transpose().map_err(StartError::Sms)?;
+    Ok(Postman::new(app, mailer, sms, config.post.shop_url.clone()))
 }
 
 /// The gateways in the order in which they are asked.

@@ -18,8 +18,8 @@ use super::{Checkout, Finding};
 use crate::metrics::Paid;
 use crate::pay::{Asked, Authorisation, GatewayError, Seen, Standing};
 use crate::sale::{
-    CaptureDue, ChargeView, Command, GatewayName, OrderStage, Outcome, PaymentWork, Reply,
-    Settlement, Unsettled, VoidDue,
+    AfterCommand, CaptureDue, ChargeView, Command, GatewayName, OrderStage, Outcome, PaymentWork,
+    RefundDue, Reply, Settlement, Unsettled, VoidDue,
 };
 
 /// How often the log is asked.
@@ -67,6 +67,7 @@ impl Checkout {
         let age = seen.uncaptured_since.map_or(Duration::ZERO, |since| now.since(since));
         self.metrics.payments_unsettled.set(clamped(seen.unsettled));
         self.metrics.voids_due.set(clamped(seen.voids));
+        self.metrics.refunds_due.set(clamped(seen.refunds));
         self.metrics.uncaptured.set(clamped(seen.uncaptured));
         self.metrics.uncaptured_age_seconds.set(clamped(age.as_secs()));
         self.metrics.breakers(self.gateways.phases());
@@ -95,6 +96,13 @@ impl Checkout {
         for due in work.captures {
             let (checkout, event) = (Arc::clone(self), event.clone());
             tasks.add(async move { checkout.capture(&event, due).await }).await;
+        }
+        seen.refunds += work.refunds_total;
+        for due in work.refunds {
+            if !self.is_paced(due.order) {
+                let (checkout, event) = (Arc::clone(self), event.clone());
+                tasks.add(async move { checkout.repay(&event, due).await }).await;
+            }
         }
         for open in work.unsettled {
             if self.attended().contains(&open.order) {
@@ -207,6 +215,24 @@ impl Checkout {
         }
     }
 
+    /// Pays back what was captured. The key is the refund's own, so a crash before it is written
+    /// down asks for the same once more and the gateway pays once.
+    async fn repay(&self, event: &EventId, due: RefundDue) {
+        let RefundDue { order, refund, number, gateway, reference, amount } = due;
+        let which = Authorisation { event: event.clone(), order, number, reference };
+        let key = format!("{order}:refund:{refund}");
+        let asked =
+            self.gateways.ask(&gateway, Asked::Refund, |g| g.refund(&which, amount, &key)).await;
+        if let Err(error) = asked {
+            return tracing::warn!(%order, refund, %gateway, %error, "money is not paid back yet");
+        }
+        let repaid = Command::After(AfterCommand::Repaid { order, refund });
+        if self.sales.ask(event, repaid).await.is_ok() {
+            self.metrics.paid(Paid::Repaid);
+            tracing::info!(%order, refund, amount, %gateway, "a refund is paid back");
+        }
+    }
+
     async fn void(&self, event: &EventId, due: VoidDue) {
         let VoidDue { order, number, gateway, reference, since } = due;
         let which = Authorisation { event: event.clone(), order, number, reference };
@@ -261,6 +287,7 @@ impl Checkout {
 struct Totals {
     unsettled: u64,
     voids: u64,
+    refunds: u64,
     uncaptured: u64,
     uncaptured_since: Option<keys::Timestamp>,
 }

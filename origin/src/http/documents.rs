@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::App;
 use super::problem::Refused;
 use super::public::{PRIVATE, find_order, unsigned};
-use crate::sale::{OrderStage, OrderView};
+use crate::sale::{OrderStage, OrderView, Refusal};
 use crate::ticket::{Code, Language};
 
 #[derive(Debug, Deserialize)]
@@ -49,6 +49,9 @@ pub(super) async fn of_ticket(
     let ticket: Id128 = ticket.parse().map_err(|_| unknown())?;
     let (event, order) = sold(&app, &order)?.ok_or_else(unknown)?;
     let found = *order.seats.iter().find(|(_, id)| *id == ticket).ok_or_else(unknown)?;
+    if let Some(void) = order.after.voids.get(&ticket) {
+        return Err(Refused::sale(&Refusal::TicketVoid { at: void.at }, order.seq));
+    }
     let shop = app.shop(&event).ok_or_else(Refused::internal)?;
     let code = || {
         let barcode = app.printer.barcode(&app.passes, &shop, &order, found);
@@ -70,6 +73,9 @@ pub(super) async fn of_order(
 ) -> Result<Response, Refused> {
     let none = || Refused::not_found("unknown-ticket", "The order has no tickets");
     let (event, order) = sold(&app, &order)?.ok_or_else(none)?;
+    if order.after.voids.len() == order.seats.len() {
+        return Err(none());
+    }
     pdf(app, event, order, None, language(query)?).await
 }
 

@@ -115,6 +115,7 @@ fn label(path: Option<&MatchedPath>) -> &'static str {
         "/api/v1/orders/{order}/tickets/{ticket}/{document}" => "ticket",
         "/api/v1/orders/{order}/tickets.pdf" => "tickets",
         "/api/v1/orders/{order}/event.ics" => "calendar",
+        "/api/v1/orders/{order}/send" => "send",
         "/api/v1/orders/{order}/resume" => "resume",
         "/api/v1/payments/{gateway}/webhook" => "webhook",
         _ => "page",

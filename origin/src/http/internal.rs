@@ -8,10 +8,10 @@ use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use keys::{EventId, Timestamp};
+use keys::{EventId, Secret, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -41,15 +41,13 @@ pub fn routes() -> Router<Arc<App>> {
 }
 
 /// Somebody who knows the internal token.
-struct Trusted;
+pub(super) struct Trusted;
 
 impl FromRequestParts<Arc<App>> for Trusted {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        let shown = parts.headers.get(header::AUTHORIZATION).and_then(|shown| shown.to_str().ok());
-        let shown = shown.and_then(|shown| shown.strip_prefix("Bearer ")).unwrap_or("");
-        if is_token(app, shown) {
+        if is_token(app, bearer(&parts.headers)) {
             return Ok(Self);
         }
         let refused = Refused::new(StatusCode::UNAUTHORIZED, "unauthorized", "A token is required");
@@ -57,11 +55,22 @@ impl FromRequestParts<Arc<App>> for Trusted {
     }
 }
 
+/// The token that a request shows, or nothing.
+pub(super) fn bearer(headers: &HeaderMap) -> &str {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|shown| shown.to_str().ok());
+    shown.and_then(|shown| shown.strip_prefix("Bearer ")).unwrap_or("")
+}
+
 /// Whether this is the internal token.
 pub fn is_token(app: &App, shown: &str) -> bool {
+    is_same(shown, &app.internal_token)
+}
+
+/// Whether this is that token.
+pub(super) fn is_same(shown: &str, token: &Secret) -> bool {
     // Digests have one length, so the comparison takes one time.
     let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
-    digest(shown).ct_eq(&digest(app.internal_token.expose())).into()
+    digest(shown).ct_eq(&digest(token.expose())).into()
 }
 
 async fn load(State(app): State<Arc<App>>, _: Trusted) -> Result<Response, Refused> {

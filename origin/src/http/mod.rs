@@ -1,5 +1,6 @@
 //! How the outside reaches the sale: two listeners, and what every request goes through.
 
+mod after;
 mod body;
 mod documents;
 mod guard;
@@ -109,6 +110,8 @@ pub struct App {
     pub passless: Semaphore,
     /// Bearer token of the internal listener.
     pub internal_token: Secret,
+    /// Bearer tokens of scanners.
+    pub scanner_tokens: Vec<Secret>,
 }
 
 impl App {
@@ -165,6 +168,7 @@ fn sale(app: &Arc<App>) -> Router<Arc<App>> {
 /// What controller and operators reach, and the other processes.
 pub fn internal(app: Arc<App>) -> Router {
     let routes = internal::routes()
+        .merge(after::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(guard::internal));
     let received = sale(&app).layer(from_fn_with_state(Arc::clone(&app), pass_on::received));

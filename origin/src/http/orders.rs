@@ -22,13 +22,15 @@ use crate::checkout::Checked;
 use crate::partition::Answer;
 use crate::pay::Gateways;
 use crate::sale::{
-    BeginPayment, OrderStage, OrderView, PaymentView, Refusal, Reply, SEATS_PER_ORDER_LIMIT,
+    After, BeginPayment, OrderStage, OrderView, PaymentView, Refusal, Reply, SEATS_PER_ORDER_LIMIT,
 };
 use crate::venue::hex;
 
 const NAME_CHARS_MAX: usize = 100;
 /// RFC 5321.
 const EMAIL_BYTES_MAX: usize = 254;
+/// RFC 5646 recommends room for this much.
+const LOCALE_BYTES_MAX: usize = 35;
 const KEY_BYTES_MAX: usize = 255;
 const TOKEN_BYTES_MAX: usize = 64;
 
@@ -41,6 +43,10 @@ pub struct OrderBody {
     name: String,
     #[serde(default)]
     email: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    phone: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    locale: Option<String>,
 }
 
 impl OrderBody {
@@ -61,6 +67,20 @@ impl OrderBody {
         };
         if !self.email.as_ref().is_none_or(is_address) {
             return Err(Refused::invalid("email is not an address like name@example.org"));
+        }
+        let is_number = |phone: &String| {
+            let digits = phone.strip_prefix('+').unwrap_or("");
+            (7..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+        };
+        if !self.phone.as_ref().is_none_or(is_number) {
+            return Err(Refused::invalid("phone is not an E.164 number like +15550100100"));
+        }
+        let is_locale = |locale: &String| {
+            (2..=LOCALE_BYTES_MAX).contains(&locale.len())
+                && locale.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        if !self.locale.as_ref().is_none_or(is_locale) {
+            return Err(Refused::invalid("locale is not a language tag like de-AT"));
         }
         let token = &self.payment_token;
         let is_token = token.len() <= TOKEN_BYTES_MAX
@@ -99,6 +119,8 @@ pub async fn make(
         tickets: (0..SEATS_PER_ORDER_LIMIT).map(|_| Id128::random()).collect(),
         name: body.name.trim().to_owned(),
         email: body.email,
+        phone: body.phone,
+        locale: body.locale,
         // The checkout chooses.
         gateway: None,
         token: body.payment_token,
@@ -175,6 +197,9 @@ fn check_signing(app: &App, shop: &Shop, order: Id128) -> Result<(), Refused> {
         prices: Vec::new(),
         bill: shop.terms.bill(&[]),
         payment: PaymentView::default(),
+        email: None,
+        phone: None,
+        after: After::default(),
         seq: 0,
     };
     app.printer
@@ -183,7 +208,7 @@ fn check_signing(app: &App, shop: &Shop, order: Id128) -> Result<(), Refused> {
         .map_err(|error| unsigned(&error))
 }
 
-fn idempotency_key(asked: &HeaderMap) -> Result<String, Refused> {
+pub(super) fn idempotency_key(asked: &HeaderMap) -> Result<String, Refused> {
     let missing = || {
         let status = StatusCode::BAD_REQUEST;
         Refused::new(status, "idempotency-key-required", "Idempotency-Key is required")

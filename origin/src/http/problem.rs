@@ -32,6 +32,11 @@ impl Refused {
         Self { problem, headers: Vec::new() }
     }
 
+    /// The problem as JSON, where it is one answer of several.
+    pub fn body(&self) -> serde_json::Value {
+        serde_json::to_value(&*self.problem).unwrap_or_default()
+    }
+
     /// Adds what is wrong with this request.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.problem.detail = Some(detail.into());
@@ -129,6 +134,14 @@ impl Refused {
             }
             Refusal::TooManyAttempts { .. } => (StatusCode::CONFLICT, "Too many declined payments"),
             Refusal::UnknownOrder => (StatusCode::NOT_FOUND, "No such order"),
+            Refusal::EventCancelled => (StatusCode::CONFLICT, "The event was cancelled"),
+            Refusal::UnknownTicket => (StatusCode::NOT_FOUND, "No such ticket"),
+            Refusal::TicketUsed { .. } => (StatusCode::CONFLICT, "The ticket was used"),
+            Refusal::TicketVoid { .. } => (StatusCode::GONE, "The ticket is void"),
+            Refusal::NoAddress => (StatusCode::CONFLICT, "There is no address to send to"),
+            Refusal::SendTooSoon { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "The tickets were sent a moment ago")
+            }
         };
         let refused = Self::new(status, refusal.code(), title).detail(refusal.to_string());
         let refused = refused.with("seq", seq);
@@ -161,6 +174,11 @@ impl Refused {
             Refusal::PaymentInProgress { order } | Refusal::PaymentUnknown { order } => {
                 refused.order(*order).retry()
             }
+            Refusal::TicketUsed { at, gate } => {
+                refused.with("used_at", at.as_millis()).with("gate", gate.clone())
+            }
+            Refusal::TicketVoid { at } => refused.with("void_since", at.as_millis()),
+            Refusal::SendTooSoon { at } => refused.with("retry_at", at.as_millis()),
             _ => refused,
         }
     }

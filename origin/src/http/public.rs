@@ -11,7 +11,7 @@ use keys::{EventId, Id128};
 
 use super::problem::Refused;
 use super::shopper::unknown_event;
-use super::{App, documents, orders, pages, payments, views};
+use super::{App, after, documents, orders, pages, payments, views};
 use crate::partition::Unavailable;
 use crate::sale::{OrderStage, OrderView};
 use crate::ticket::TicketError;
@@ -39,6 +39,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/api/v1/orders/{order}/resume", axum::routing::post(orders::resume))
         .route("/api/v1/payments/{gateway}/webhook", axum::routing::post(payments::webhook))
         .route("/api/v1/orders/{order}/tickets.pdf", get(documents::of_order))
+        .route("/api/v1/orders/{order}/send", axum::routing::post(after::send_for_buyer))
         .route("/api/v1/orders/{order}/event.ics", get(documents::calendar))
         .route("/api/v1/orders/{order}/tickets/{ticket}/{document}", get(documents::of_ticket))
 }

@@ -1,4 +1,6 @@
+mod after;
 mod payments;
+mod post;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -182,6 +184,11 @@ impl House {
     async fn internal(&self, path: &str) -> Value {
         let url = format!("{}{path}", self.internal);
         self.send(self.client.get(url).bearer_auth(TOKEN)).await.succeeds(200)
+    }
+
+    async fn get_internal_text(&self, path: &str) -> String {
+        let url = format!("{}{path}", self.internal);
+        self.client.get(url).send().await.unwrap().text().await.unwrap()
     }
 
     async fn stock(&self) -> Value {

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 use super::{App, Shop};
 use crate::catalogue::{Catalogue, Event, Status};
-use crate::sale::{Bill, HoldView, OrderStage, OrderView, Rules, Seat, Terms};
+use crate::sale::{
+    Bill, Channel, Delivery, DeliveryState, HoldView, Message, Money, OrderStage, OrderView, Rules,
+    Seat, Terms,
+};
 use crate::ticket::TicketError;
 use crate::venue::Category;
 
@@ -123,6 +126,9 @@ fn add_bill(body: &mut Value, bill: &Bill) {
 /// whenever it is asked for.
 pub fn order(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketError> {
     let (state, tickets) = match order.stage {
+        OrderStage::Sold if order.after.voids.len() == order.seats.len() => {
+            ("refunded", tickets(app, shop, order)?)
+        }
         OrderStage::Sold => ("confirmed", tickets(app, shop, order)?),
         OrderStage::ActionRequired => ("action-required", json!([])),
         OrderStage::Paying | OrderStage::Unknown => ("paying", json!([])),
@@ -141,6 +147,17 @@ pub fn order(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketE
         "order_url": format!("/orders/{}", order.order),
     });
     add_bill(&mut body, &order.bill);
+    let refunds = order.after.refunds.iter().map(|refund| {
+        let money = match refund.money {
+            Money::Owed | Money::Voiding => "on-its-way",
+            Money::Returned => "returned",
+        };
+        json!({ "amount": refund.amount, "at": refund.at, "money": money })
+    });
+    body["refunds"] = refunds.collect();
+    let (email, phone) = (order.email.as_deref(), order.phone.as_deref());
+    let sent = order.after.deliveries.iter().map(|sent| delivery(sent, email, phone));
+    body["deliveries"] = sent.collect();
     if let (OrderStage::ActionRequired, Some(action)) = (order.stage, &order.payment.action) {
         body["payment"] = json!({
             "gateway": order.payment.gateway,
@@ -156,16 +173,55 @@ fn tickets(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketErr
     let id = order.order;
     let tickets = order.seats.iter().map(|(seat, ticket)| {
         let label = label(shop, *seat);
+        if let Some(void) = order.after.voids.get(ticket) {
+            let since = void.at;
+            return Ok(
+                json!({ "ticket": ticket, "label": label, "state": "void", "void_since": since }),
+            );
+        }
+        let used = order.after.uses.get(ticket);
         let barcode = app.printer.barcode(&app.passes, shop, order, (*seat, *ticket))?;
         Ok(json!({
             "ticket": ticket,
             "label": label,
+            "state": if used.is_some() { "used" } else { "valid" },
+            "used_at": used.map(|used| used.at),
             "barcode": barcode,
             "qr_url": format!("/api/v1/orders/{id}/tickets/{ticket}/qr.svg"),
             "pdf_url": format!("/api/v1/orders/{id}/tickets/{ticket}/ticket.pdf"),
         }))
     });
     tickets.collect()
+}
+
+/// A message, with as much of its address as its owner needs to know it by.
+pub fn delivery(delivery: &Delivery, email: Option<&str>, phone: Option<&str>) -> Value {
+    let (channel, to) = match delivery.channel {
+        Channel::Mail => ("mail", email.map(masked_email)),
+        Channel::Sms => ("sms", phone.map(masked_phone)),
+    };
+    let message = match delivery.message {
+        Message::Tickets => "tickets",
+        Message::Refund => "refund",
+        Message::Cancelled => "cancelled",
+    };
+    let (state, at, why) = match &delivery.state {
+        DeliveryState::Due => ("due", delivery.since, None),
+        DeliveryState::Sent { at } => ("sent", *at, None),
+        DeliveryState::Undeliverable { at, why } => ("undeliverable", *at, Some(why)),
+    };
+    json!({"message": message, "channel": channel, "to": to, "state": state, "at": at, "why": why})
+}
+
+fn masked_email(email: &str) -> String {
+    let (user, host) = email.split_once('@').unwrap_or((email, ""));
+    let first: String = user.chars().take(1).collect();
+    format!("{first}\u{2026}@{host}")
+}
+
+fn masked_phone(phone: &str) -> String {
+    let last: Vec<char> = phone.chars().rev().take(2).collect();
+    format!("\u{2026}{}", last.into_iter().rev().collect::<String>())
 }
 
 fn label(shop: &Shop, seat: Seat) -> String {

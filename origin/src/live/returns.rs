@@ -81,6 +81,8 @@ impl Returns {
             | Change::Unblocked { .. }
             | Change::Joined { .. }
             | Change::Left { .. }
+            | Change::After(_)
+            | Change::Post(_)
             | Change::PaymentUnknown { .. }
             | Change::PaymentMoved { .. }
             | Change::PaymentAction { .. }
@@ -174,6 +176,8 @@ mod tests {
             tickets,
             name,
             email: None,
+            phone: None,
+            locale: None,
             bill: None,
             gateway: GatewayName::default(),
             token: String::new(),

@@ -267,6 +267,8 @@ async fn a_restart_finds_every_hold_order_and_key_again() {
         tickets: vec![Id128::random(), Id128::random()],
         name: "Ana".into(),
         email: None,
+        phone: None,
+        locale: None,
         gateway: Some(GatewayName::default()),
         token: "tok_ok".into(),
     };

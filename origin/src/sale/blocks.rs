@@ -93,6 +93,9 @@ impl State {
         now: Timestamp,
         score: &mut Option<Score>,
     ) -> Decided {
+        if self.is_cancelled() {
+            return (Vec::new(), Err(Refusal::EventCancelled));
+        }
         let seats = match self.wanted_at_box_office(want, channel) {
             Ok((seats, found)) => {
                 *score = found;

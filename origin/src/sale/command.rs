@@ -4,12 +4,14 @@ use keys::{Id128, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Seat;
+use super::after::{AfterChange, AfterCommand, AfterReply};
 use super::blocks::Block;
 use super::dues::{PaymentWork, VoidDue};
 use super::gateway::{Action, GatewayName};
 use super::holds::HoldView;
 use super::money::{Bill, Terms};
 use super::payment::{ChargeView, OrderView};
+use super::post::{Message, PostChange, PostCommand, PostWork};
 use super::refusal::Refusal;
 use super::seats::Run;
 use super::waitlist::EntryView;
@@ -138,6 +140,10 @@ pub struct BeginPayment {
     pub name: String,
     /// Where the tickets are sent.
     pub email: Option<String>,
+    /// Where word of them is sent.
+    pub phone: Option<String>,
+    /// The buyer's locale.
+    pub locale: Option<String>,
     /// Who is asked for the money first; nobody, if no gateway answers now.
     pub gateway: Option<GatewayName>,
     /// The gateway's token for the buyer's means of payment.
@@ -318,6 +324,10 @@ pub enum Command {
         /// Which.
         hold: Id128,
     },
+    /// Something that is asked of tickets that are sold.
+    After(AfterCommand),
+    /// Something that is asked of messages.
+    Post(PostCommand),
     /// Look at an order.
     ViewOrder {
         /// Which.
@@ -351,6 +361,8 @@ impl Command {
             Self::BeginCapture { .. } => "begin_capture",
             Self::Voided { .. } => "voided",
             Self::Expire { .. } => "expire",
+            Self::After(after) => after.label(),
+            Self::Post(post) => post.label(),
             Self::ViewOrder { .. } => "view_order",
             Self::ListPaymentWork => "list_payment_work",
         }
@@ -374,6 +386,10 @@ pub enum Reply {
     Order(Box<OrderView>),
     /// What is to be done at the gateways.
     PaymentWork(Box<PaymentWork>),
+    /// What became of tickets.
+    After(AfterReply),
+    /// What is to be sent.
+    Post(Box<PostWork>),
     /// There was nothing to do.
     Nothing,
     /// No, and nothing changed but perhaps that an overdue hold was freed.
@@ -559,6 +575,10 @@ pub enum Change {
         /// Its id.
         id: String,
     },
+    /// Something became of tickets that are sold.
+    After(AfterChange),
+    /// Something became of a message.
+    Post(PostChange),
 }
 
 /// That a hold is being paid.
@@ -580,6 +600,12 @@ pub struct PaymentBegun {
     /// Where the tickets are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// Where word of them is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// The buyer's locale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
     /// What is charged; absent in logs that are older than fees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bill: Option<Bill>,
@@ -611,6 +637,8 @@ impl Change {
             | Self::CaptureLost { order }
             | Self::VoidOwed(VoidDue { order, .. })
             | Self::Voided { order, .. } => Some(*order),
+            Self::After(after) => after.order(),
+            Self::Post(post) => Some(post.order()),
             Self::Opened { .. }
             | Self::Held { .. }
             | Self::Amended { .. }
@@ -623,6 +651,15 @@ impl Change {
             | Self::Released { .. }
             | Self::Expired { .. }
             | Self::Noticed { .. } => None,
+        }
+    }
+
+    /// The message that it brings about, and to whose buyer.
+    pub(super) fn brings_message(&self) -> Option<(Id128, Message)> {
+        match self {
+            Self::Sold { order, .. } => Some((*order, Message::Tickets)),
+            Self::After(after) => after.brings_message(),
+            _ => None,
         }
     }
 
@@ -652,7 +689,9 @@ impl Change {
             | Self::CaptureLost { .. }
             | Self::VoidOwed(_)
             | Self::Voided { .. }
-            | Self::Noticed { .. } => false,
+            | Self::Noticed { .. }
+            | Self::Post(_) => false,
+            Self::After(after) => after.moves_stock(),
         }
     }
 }

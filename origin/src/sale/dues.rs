@@ -11,6 +11,7 @@ use std::time::Duration;
 use keys::{Id128, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::after::RefundDue;
 use super::command::{Change, Reply};
 use super::gateway::GatewayName;
 use super::money::Currency;
@@ -124,6 +125,10 @@ pub struct PaymentWork {
     pub uncaptured_since: Option<Timestamp>,
     /// Orders that were sold and cannot be captured.
     pub lost: Vec<Id128>,
+    /// Money that is to be paid back.
+    pub refunds: Vec<RefundDue>,
+    /// How many refunds are owed, whether their money was captured or not.
+    pub refunds_total: u64,
 }
 
 /// All that is to be done, and what was heard.
@@ -273,6 +278,8 @@ impl State {
             uncaptured_total: dues.uncaptured.len() as u64,
             uncaptured_since: dues.uncaptured.first().map(|(at, _)| *at),
             lost: dues.lost.iter().take(WORK_MAX).copied().collect(),
+            refunds: self.refunds_due().take(WORK_MAX).collect(),
+            refunds_total: self.refunds_owed(),
         }))
     }
 }
@@ -309,6 +316,7 @@ impl State {
 
     pub(super) fn voided(&mut self, order: Id128, number: u32) -> Result<(), Misfit> {
         let removed = self.dues.voids.remove(&(order, number));
+        self.money_voided(order, number);
         removed.map(|_| ()).ok_or(Misfit::NotThere { id: order, change: "voided" })
     }
 

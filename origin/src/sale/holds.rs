@@ -76,6 +76,9 @@ impl State {
         if self.holds.get(&hold).is_some_and(|known| known.sub == sub) {
             return (Vec::new(), Ok(()));
         }
+        if self.is_cancelled() {
+            return (Vec::new(), Err(Refusal::EventCancelled));
+        }
         match self.wanted(sub, want, now) {
             Err(refusal) => (Vec::new(), Err(refusal)),
             Ok((seats, found)) => {

@@ -6,6 +6,7 @@
 //! version may decide otherwise (another hold time, a better "best available") and still replays
 //! an old log to the very same seats. Refusals change nothing and cost no log.
 
+mod after;
 mod amend;
 mod best;
 mod blocks;
@@ -17,6 +18,7 @@ mod money;
 mod payment;
 mod pick;
 mod plan;
+mod post;
 mod refusal;
 mod saved;
 mod seats;
@@ -26,6 +28,10 @@ mod stock;
 mod tests;
 mod waitlist;
 
+pub use after::{
+    After, AfterChange, AfterCommand, AfterReply, Money, Refund, RefundAsk, RefundDue, Scan,
+    TrailEntry, TrailWhat, Use, VoidTicket,
+};
 pub use best::{Arrangement, Score};
 pub use blocks::{Block, CHANNELS_MAX};
 pub use command::{
@@ -38,6 +44,10 @@ pub use holds::{HoldView, SEATS_PER_ORDER_LIMIT};
 pub use money::{Bill, Currency, NotACurrency, Terms, TermsError};
 pub use payment::{ChargeView, OrderStage, OrderView, PaymentRules, PaymentView};
 pub use plan::{Area, Attributes, Plan, PlanRow, Zone, ZoneId};
+pub use post::{
+    Channel, Delivered, Delivery, DeliveryDue, DeliveryKey, DeliveryState, Message, PostChange,
+    PostCommand, PostRules, PostWork,
+};
 pub use refusal::Refusal;
 pub use saved::Saved;
 pub use seats::{Run, SeatSet};

@@ -6,6 +6,7 @@ use keys::{Id128, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Seat;
+use super::after::After;
 use super::command::{BeginPayment, Change, Outcome, PaymentBegun, Reply, Settlement};
 use super::dues::{Capture, VoidDue};
 use super::gateway::{Action, GatewayName};
@@ -77,6 +78,12 @@ pub struct OrderView {
     pub bill: Bill,
     /// Where the money is.
     pub payment: PaymentView,
+    /// Where tickets are sent.
+    pub email: Option<String>,
+    /// Where word of them is sent.
+    pub phone: Option<String>,
+    /// What happened to it since it was sold.
+    pub after: After,
     /// Log sequence after the change that brought it where it is.
     pub seq: u64,
 }
@@ -135,6 +142,12 @@ pub(super) struct Order {
     pub(super) bill: Option<Bill>,
     #[serde(default)]
     pub(super) payment: PaymentView,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) phone: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) locale: Option<String>,
+    #[serde(default)]
+    pub(super) after: After,
 }
 
 impl Order {
@@ -195,6 +208,9 @@ impl State {
             let max = u32::try_from(begin.tickets.len()).unwrap_or(u32::MAX);
             return refuse(Refusal::TooManySeats { asked, max });
         }
+        if self.is_cancelled() {
+            return refuse(Refusal::EventCancelled);
+        }
         let Some(gateway) = begin.gateway.clone() else { return refuse(Refusal::NoGateway) };
         let begun = PaymentBegun {
             hold: begin.hold,
@@ -204,6 +220,8 @@ impl State {
             tickets: begin.tickets.iter().copied().take(found.seats.len()).collect(),
             name: begin.name.clone(),
             email: begin.email.clone(),
+            phone: begin.phone.clone(),
+            locale: begin.locale.clone(),
             bill: Some(found.terms.bill(&found.prices)),
             gateway,
             token: begin.token.clone(),
@@ -384,6 +402,9 @@ impl State {
             prices: order.prices.clone(),
             bill: order.bill(),
             payment: order.payment.clone(),
+            email: order.email.clone(),
+            phone: order.phone.clone(),
+            after: order.after.clone(),
             seq: order.seq,
         })
     }
@@ -432,6 +453,9 @@ impl State {
                 give_up_at: begun.give_up_at,
                 ..PaymentView::default()
             },
+            phone: begun.phone.clone(),
+            locale: begun.locale.clone(),
+            after: After::default(),
         };
         let attempt = Attempt { body, order: Some(order), declined_seq: 0, declined_code: None };
         self.attempts.insert((held.sub, key), attempt);
@@ -530,6 +554,7 @@ impl State {
         };
         (paid.stage, paid.at, paid.seq) = (OrderStage::Sold, at, seq);
         self.dues.paid(at, id, &paid);
+        self.aftermath.sold(id, &paid);
         self.orders.insert(id, paid);
         Ok(())
     }
@@ -602,7 +627,7 @@ fn decide_capture(order: Id128, found: &Order, outcome: &Outcome) -> Vec<Change>
 }
 
 /// What is to be voided of a payment that is given up.
-fn void_of(order: Id128, payment: &PaymentView, since: Timestamp) -> VoidDue {
+pub(super) fn void_of(order: Id128, payment: &PaymentView, since: Timestamp) -> VoidDue {
     let PaymentView { gateway, number, reference, .. } = payment.clone();
     VoidDue { order, number, gateway, reference, since }
 }

@@ -184,6 +184,35 @@ pub enum Refusal {
     /// No such order.
     #[error("there is no such order")]
     UnknownOrder,
+    /// The event is cancelled: nothing more is sold.
+    #[error("the event was cancelled")]
+    EventCancelled,
+    /// No such ticket.
+    #[error("there is no such ticket")]
+    UnknownTicket,
+    /// Somebody came in with it.
+    #[error("the ticket was used at {gate}")]
+    TicketUsed {
+        /// When.
+        at: Timestamp,
+        /// Where.
+        gate: String,
+    },
+    /// It was given back.
+    #[error("the ticket is void")]
+    TicketVoid {
+        /// Since when.
+        at: Timestamp,
+    },
+    /// Nobody told where to send the tickets, or nothing is sent from here.
+    #[error("there is no address that tickets could be sent to")]
+    NoAddress,
+    /// The tickets were sent a moment ago, or often.
+    #[error("the tickets were sent a moment ago, or often today")]
+    SendTooSoon {
+        /// When they can be sent again.
+        at: Timestamp,
+    },
 }
 
 impl Refusal {
@@ -222,6 +251,12 @@ impl Refusal {
             Self::IdempotencyMismatch => "idempotency-mismatch",
             Self::TooManyAttempts { .. } => "too-many-attempts",
             Self::UnknownOrder => "unknown-order",
+            Self::EventCancelled => "event-cancelled",
+            Self::UnknownTicket => "unknown-ticket",
+            Self::TicketUsed { .. } => "ticket-used",
+            Self::TicketVoid { .. } => "ticket-void",
+            Self::NoAddress => "no-address",
+            Self::SendTooSoon { .. } => "send-too-soon",
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Saved {
     pub(super) waitlist: SavedWaitlist,
     #[serde(default)]
     pub(super) dues: SavedDues,
+    #[serde(default)]
+    pub(super) cancelled_at: Option<Timestamp>,
 }
 
 impl State {
@@ -48,6 +50,7 @@ impl State {
             blocked: self.blocks(),
             waitlist: self.waitlist.save(),
             dues: self.dues.save(),
+            cancelled_at: self.aftermath.cancelled_at,
         }
     }
 
@@ -73,17 +76,23 @@ impl State {
             }
         }
         for (id, order) in saved.orders {
+            let prices = state.prices_or(order.prices.clone(), &order.seats)?;
+            let order = Order { prices, ..order };
             if order.stage == OrderStage::Sold {
-                state.take_seats(order.sub, &order.seats)?;
-                state.counts.sold += order.seats.len() as u64;
+                let seats: Vec<_> = order.valid().map(|(_, seat, _)| seat).collect();
+                if !seats.is_empty() {
+                    state.take_seats(order.sub, &seats)?;
+                }
+                state.counts.sold += seats.len() as u64;
+                state.aftermath.sold(id, &order);
+                state.post.follow(id, &order);
                 state.bought.insert(order.hold, id);
             } else if !state.paying.contains(&id) {
                 return Err(Misfit::NotThere { id, change: "a payment" });
             } else if let Some(at) = order.payment.give_up_at {
                 state.deadlines.insert((at, order.hold));
             }
-            let prices = state.prices_or(order.prices, &order.seats)?;
-            state.orders.insert(id, Order { prices, ..order });
+            state.orders.insert(id, order);
         }
         if let Some(id) = state.paying.iter().find(|id| !state.orders.contains_key(id)) {
             return Err(Misfit::NotThere { id: *id, change: "a payment" });
@@ -96,6 +105,7 @@ impl State {
             *state.declined_by_visitor.entry(*sub).or_default() += 1;
         }
         state.declined_since = saved.declined;
+        state.aftermath.cancelled_at = saved.cancelled_at;
         for Block { channel, runs } in saved.blocked {
             state.block(&channel, &runs)?;
         }

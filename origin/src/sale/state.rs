@@ -12,6 +12,7 @@ use std::time::Duration;
 use keys::{Id128, Timestamp};
 
 use super::Seat;
+use super::after::Aftermath;
 use super::best::Score;
 use super::command::{Change, Command, Reply};
 use super::dues::{Capture, Dues};
@@ -19,6 +20,7 @@ use super::holds::Hold;
 use super::money::Terms;
 use super::payment::{Attempt, Order, PaymentRules};
 use super::plan::Plan;
+use super::post::{Post, PostRules};
 use super::refusal::Refusal;
 use super::seats::SeatSet;
 use super::stock::Stock;
@@ -47,6 +49,8 @@ pub struct Rules {
     pub terms: Terms,
     /// How payments are settled.
     pub payment: PaymentRules,
+    /// Who sends messages.
+    pub post: PostRules,
 }
 
 impl Default for Rules {
@@ -62,6 +66,7 @@ impl Default for Rules {
             waitlist_max: 10_000,
             terms: Terms::default(),
             payment: PaymentRules::default(),
+            post: PostRules::default(),
         }
     }
 }
@@ -178,6 +183,10 @@ pub struct State {
     pub(super) waitlist: Waitlist,
     /// What is to be done at the gateways.
     pub(super) dues: Dues,
+    /// What became of sold tickets.
+    pub(super) aftermath: Aftermath,
+    /// What is to be sent.
+    pub(super) post: Post,
 }
 
 impl State {
@@ -208,6 +217,8 @@ impl State {
             blocked: BTreeMap::new(),
             waitlist: Waitlist::default(),
             dues: Dues::default(),
+            aftermath: Aftermath::default(),
+            post: Post::default(),
         }
     }
 
@@ -256,10 +267,13 @@ impl State {
             Command::BeginCapture { order } => self.decide_capture(*order, now),
             Command::Voided { order, number } => (self.decide_voided(*order, *number), Ok(())),
             Command::Expire { hold } => (self.decide_expiry(*hold, now), Ok(())),
+            Command::After(after) => self.decide_after(after, now),
+            Command::Post(post) => self.decide_post(post, now),
             Command::ViewOrder { .. } | Command::ListPaymentWork | Command::ListBlocks => {
                 (Vec::new(), Ok(()))
             }
         };
+        changes = self.with_post(changes);
         let fits = "a change fits the state that it was decided on";
         for change in &changes {
             self.evolve(change, now).expect(fits);
@@ -335,6 +349,8 @@ impl State {
             Change::VoidOwed(due) => self.void_owed(due.clone())?,
             Change::Voided { order, number } => self.voided(*order, *number)?,
             Change::Noticed { id } => self.noticed(id, at),
+            Change::After(after) => self.after(after, at, seq)?,
+            Change::Post(post) => self.posted(post, at, seq)?,
         }
         Ok(())
     }
@@ -398,6 +414,8 @@ impl State {
             Command::Voided { .. } => Reply::Freed,
             Command::Expire { .. } if changes.is_empty() => Reply::Nothing,
             Command::Expire { .. } => Reply::Freed,
+            Command::After(after) => self.reply_after(after),
+            Command::Post(post) => self.reply_to_post(post),
             Command::ViewOrder { order } => self.view_order(*order),
             Command::ListPaymentWork => self.payment_work(now),
         }

@@ -128,6 +128,9 @@ impl State {
     }
 
     fn check_joining(&self, sub: Id128, zone: Option<&str>, quantity: u32) -> Result<(), Refusal> {
+        if self.is_cancelled() {
+            return Err(Refusal::EventCancelled);
+        }
         check_quantity(quantity, self.rules.seats_per_order_max)?;
         let zone = match zone {
             None => None,
@@ -151,6 +154,9 @@ impl State {
 
     /// The next offer that is due, or the departure of somebody who may not have one any more.
     pub(super) fn next_offer(&self, now: Timestamp) -> Option<Change> {
+        if self.is_cancelled() {
+            return None;
+        }
         let heads = self.waitlist.lines.iter().filter_map(|((zone, quantity), line)| {
             let (number, entry) = line.first_key_value()?;
             self.zones_with(*zone, *quantity).next()?;

@@ -1,5 +1,6 @@
 //! The house that the tests of the sale are about, and the ways to ask something of it.
 
+mod after;
 mod amend;
 mod blocks;
 mod dues;
@@ -38,11 +39,25 @@ fn rules() -> Rules {
         give_up_after: Duration::from_secs(GIVE_UP_SECS),
         capture_after: Duration::from_secs(60),
     };
-    Rules { hold, seats_per_order_max: 4, seats_per_visitor_max: 6, payment, ..Rules::default() }
+    let post = PostRules { mail: true, sms: true };
+    Rules {
+        hold,
+        seats_per_order_max: 4,
+        seats_per_visitor_max: 6,
+        payment,
+        post,
+        ..Rules::default()
+    }
 }
 
 fn id(n: u8) -> Id128 {
     Id128::from_bytes([n; 16])
+}
+
+fn ticket(order: u8, nth: u8) -> Id128 {
+    let mut bytes = [order; 16];
+    bytes[15] = nth;
+    Id128::from_bytes(bytes)
 }
 
 const ANA: u8 = 201;
@@ -70,9 +85,11 @@ fn pay(n: u8, sub: u8, key: &str, body: &str, order: u8) -> Command {
         key: key.into(),
         body: body.into(),
         order: id(order),
-        tickets: (0..4).map(|seat| id(order ^ (seat + 1))).collect(),
+        tickets: (0..4).map(|nth| ticket(order, nth)).collect(),
         name: "Ana".into(),
-        email: None,
+        email: (sub == ANA).then(|| "ana@example.org".into()),
+        phone: None,
+        locale: None,
         gateway: Some(GatewayName::default()),
         token: "tok_ok".into(),
     })

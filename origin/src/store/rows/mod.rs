@@ -22,7 +22,7 @@ use keys::{EventId, Id128, Timestamp};
 use super::StoreError;
 use crate::log::{LogError, PartitionId};
 use crate::record::{Entry, Record, RecordError};
-use crate::sale::{Change, PaymentBegun, Seat};
+use crate::sale::{AfterChange, Change, PaymentBegun, Seat};
 
 /// What a seat is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -122,7 +122,7 @@ pub struct OrderRow {
     pub event: EventId,
     /// What never changes, if there is no row yet.
     pub new: Option<NewOrder>,
-    /// `paying`, `unknown`, `declined` or `sold`.
+    /// `paying`, `unknown`, `declined`, `sold` or `refunded`.
     pub state: &'static str,
     /// When it came there.
     pub at: Timestamp,
@@ -262,6 +262,8 @@ pub struct Mirror {
     holds: HashMap<Id128, Vec<Seat>>,
     /// Tickets of orders that are being paid.
     pending: HashMap<Id128, Vec<(Id128, Seat)>>,
+    /// Tickets of orders that were paid, as long as they let somebody in.
+    live: HashMap<Id128, Vec<(Id128, Seat)>>,
 }
 
 /// What one or more records change in the tables; each row once, however often it was changed.
@@ -277,6 +279,7 @@ pub struct Rows {
     pub orders: BTreeMap<Id128, OrderRow>,
     holds: HashMap<Id128, Option<Vec<Seat>>>,
     pending: HashMap<Id128, Option<Vec<(Id128, Seat)>>>,
+    live: HashMap<Id128, Option<Vec<(Id128, Seat)>>>,
 }
 
 impl Mirror {
@@ -288,9 +291,10 @@ impl Mirror {
         self.seats.entry(event).or_default().insert(seat, row);
     }
 
-    /// Takes in a pending ticket as the table has it.
-    pub fn load_pending(&mut self, ticket: Id128, seat: Seat, order: Id128) {
-        self.pending.entry(order).or_default().push((ticket, seat));
+    /// Takes in a ticket that is not void as the table has it.
+    pub fn load_ticket(&mut self, ticket: Id128, seat: Seat, order: Id128, is_live: bool) {
+        let tickets = if is_live { &mut self.live } else { &mut self.pending };
+        tickets.entry(order).or_default().push((ticket, seat));
     }
 
     /// What some records that follow the rows change. Nothing is changed yet.
@@ -322,6 +326,7 @@ impl Mirror {
         }
         keep(&mut self.holds, rows.holds);
         keep(&mut self.pending, rows.pending);
+        keep(&mut self.live, rows.live);
     }
 }
 
@@ -362,7 +367,8 @@ impl Draft<'_> {
             | Change::CaptureLost { .. }
             | Change::VoidOwed(_)
             | Change::Voided { .. }
-            | Change::Noticed { .. } => {}
+            | Change::Noticed { .. }
+            | Change::Post(_) => {}
             Change::Held { hold, seats, prices, .. } => {
                 self.take(event, *hold, seats, prices)?;
                 self.rows.holds.insert(*hold, Some(seats.clone()));
@@ -422,8 +428,11 @@ impl Draft<'_> {
                 }
                 self.order(event, *order, "declined", at, seq);
             }
+            Change::After(after) => self.after(event, after, at, seq)?,
             Change::Sold { order, .. } => {
-                for (ticket, seat) in self.take_pending(*order)? {
+                let tickets = self.take_pending(*order)?;
+                self.rows.live.insert(*order, Some(tickets.clone()));
+                for (ticket, seat) in tickets {
                     self.settle(event, ticket, seat, *order, TicketState::Live);
                     let row = self.seat(event, seat);
                     if let Some(hold) = row.hold {
@@ -435,6 +444,39 @@ impl Draft<'_> {
                 self.order(event, *order, "sold", at, seq);
             }
         }
+        Ok(())
+    }
+
+    /// Of what happens after the sale, the rows know which tickets live and whose the seats are.
+    fn after(
+        &mut self,
+        event: &EventId,
+        after: &AfterChange,
+        at: Timestamp,
+        seq: u64,
+    ) -> Result<(), String> {
+        let (order, voided) = match after {
+            AfterChange::TicketsVoided { order, tickets, .. } => (*order, tickets),
+            AfterChange::Repaid { .. }
+            | AfterChange::EventCancelled
+            | AfterChange::CheckedIn { .. }
+            | AfterChange::Conflict { .. } => return Ok(()),
+        };
+        let drafted = self.rows.live.get(&order).cloned();
+        let live = drafted.unwrap_or_else(|| self.mirror.live.get(&order).cloned());
+        let mut live = live.ok_or_else(|| format!("order {order} has no live tickets"))?;
+        for ticket in voided {
+            let found = live.iter().position(|(known, _)| known == ticket);
+            let at = found.ok_or_else(|| format!("ticket {ticket} does not live"))?;
+            let (_, seat) = live.remove(at);
+            let (was, is) = (Some(TicketState::Live), TicketState::Void);
+            let row = TicketRow { event: event.clone(), seat, order, was, is };
+            self.rows.tickets.entry(*ticket).or_insert(row).is = is;
+            self.turn_all(event, &[seat], SeatStatus::Sold, SeatStatus::Free)?;
+        }
+        let is_over = live.is_empty();
+        self.rows.live.insert(order, (!is_over).then_some(live));
+        self.order(event, order, if is_over { "refunded" } else { "sold" }, at, seq);
         Ok(())
     }
 
@@ -561,6 +603,14 @@ const fn label(change: &Change) -> &'static str {
         Change::VoidOwed(_) => "void_owed",
         Change::Voided { .. } => "voided",
         Change::Noticed { .. } => "noticed",
+        Change::Post(_) => "post",
+        Change::After(after) => match after {
+            AfterChange::TicketsVoided { .. } => "tickets_voided",
+            AfterChange::Repaid { .. } => "repaid",
+            AfterChange::EventCancelled => "event_cancelled",
+            AfterChange::CheckedIn { .. } => "checked_in",
+            AfterChange::Conflict { .. } => "conflict",
+        },
     }
 }
 

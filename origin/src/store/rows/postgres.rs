@@ -198,12 +198,12 @@ async fn load(database: &Database, partition: PartitionId) -> Result<(u64, Mirro
         let sql = "SELECT event, seat, status, version, hold, order_id, price FROM seats
                    WHERE partition = $1 ORDER BY event, seat";
         let seats = transaction.query(sql, &[&partition]).await?;
-        let sql = "SELECT ticket, seat, order_id FROM tickets
-                   WHERE partition = $1 AND state = 'pending' ORDER BY order_id, seat";
-        let pending = transaction.query(sql, &[&partition]).await?;
-        Ok((cursor, seats, pending))
+        let sql = "SELECT ticket, seat, order_id, state = 'live' FROM tickets
+                   WHERE partition = $1 AND state <> 'void' ORDER BY order_id, seat";
+        let tickets = transaction.query(sql, &[&partition]).await?;
+        Ok((cursor, seats, tickets))
     };
-    let (cursor, seats, pending) = database.within(read).await?;
+    let (cursor, seats, tickets) = database.within(read).await?;
     let mut mirror = Mirror::default();
     for row in &seats {
         let event = row.get::<_, &str>(0).parse();
@@ -224,10 +224,10 @@ async fn load(database: &Database, partition: PartitionId) -> Result<(u64, Mirro
             },
         );
     }
-    for row in &pending {
+    for row in &tickets {
         let ids = (row.get::<_, &str>(0).parse::<Id128>(), row.get::<_, &str>(2).parse::<Id128>());
         if let ((Ok(ticket), Ok(order)), Ok(seat)) = (ids, Seat::try_from(row.get::<_, i64>(1))) {
-            mirror.load_pending(ticket, seat, order);
+            mirror.load_ticket(ticket, seat, order, row.get(3));
         }
     }
     let cursor = cursor.first().map_or(0, |row| row.get::<_, i64>(0));

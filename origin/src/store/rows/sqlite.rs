@@ -133,14 +133,14 @@ fn load(
             mirror.load_seat(event, row.get(1)?, seat);
         }
     }
-    let sql = "SELECT ticket, seat, order_id FROM tickets
-               WHERE partition = ?1 AND state = 'pending' ORDER BY order_id, seat";
+    let sql = "SELECT ticket, seat, order_id, state = 'live' FROM tickets
+               WHERE partition = ?1 AND state <> 'void' ORDER BY order_id, seat";
     let mut select = moment.prepare(sql)?;
     let mut rows = select.query([partition])?;
     while let Some(row) = rows.next()? {
         let (ticket, order) = (row.get::<_, String>(0)?, row.get::<_, String>(2)?);
         if let (Ok(ticket), Ok(order)) = (ticket.parse::<Id128>(), order.parse::<Id128>()) {
-            mirror.load_pending(ticket, row.get(1)?, order);
+            mirror.load_ticket(ticket, row.get(1)?, order, row.get(3)?);
         }
     }
     Ok((cursor.unwrap_or(0), mirror))
@@ -195,7 +195,10 @@ fn write(
         }
     }
     // What ends comes before what begins: a seat has one live ticket at every moment.
-    for (ticket, row) in rows.tickets.iter().filter(|(_, row)| row.was.is_some()) {
+    // What dies makes room for what comes to life on the same seat.
+    let mut known: Vec<_> = rows.tickets.iter().filter(|(_, row)| row.was.is_some()).collect();
+    known.sort_by_key(|(_, row)| row.is != TicketState::Void);
+    for (ticket, row) in known {
         let sql = "UPDATE tickets SET state = ?2 WHERE ticket = ?1 AND state = ?3";
         let was = row.was.map_or("", TicketState::label);
         let values = params![ticket.to_string(), row.is.label(), was];

@@ -39,6 +39,8 @@ fn begun(hold: Id128, order: Id128, tickets: u8) -> Change {
         body: "b".into(),
         tickets: (0..tickets).map(id).collect(),
         name: "Ann".into(),
+        phone: None,
+        locale: None,
         email: Some("ann@example.org".into()),
         bill: None,
         gateway: GatewayName::default(),
