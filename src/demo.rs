@@ -75,6 +75,7 @@ impl Demo {
             ("{edge_token}", edge_token),
             ("{load_token}", load_token),
             ("{operator_token}", token()),
+            ("{organiser_token}", token()),
             ("{security_token}", token()),
             ("{binding_secret}", token()),
         ];
@@ -219,6 +220,11 @@ data_dir = "{dir}/origin"
 keyring = "{dir}/origin-1.keys.json"
 internal_token = "{load_token}"
 
+[[organisers]]
+name = "box-office"
+token = "{organiser_token}"
+
 [catalogue]
+league_fixtures = true
 on_sale = ["wc2026-final"]
 "#;

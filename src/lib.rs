@@ -4,9 +4,11 @@
 //! the ground on which the end-to-end tests stand.
 
 mod demo;
+mod import;
 mod stack;
 mod verify;
 
 pub use demo::{Demo, DemoError, token_of};
+pub use import::{BringError, Listed, bring};
 pub use stack::{Stack, StackConfig, StackError, bind};
 pub use verify::{Checked, VerifyError, verify_draw};

@@ -1,5 +1,6 @@
 //! `waiting-room`: `up` runs everything in one process; `edge`, `controller` and `origin` run one
-//! service each from its configuration file; `verify-draw` checks a draw.
+//! service each from its configuration file; `import` brings events to an origin; `verify-draw`
+//! checks a draw.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use origin::{OriginConfig, OriginParts};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
-use waiting_room::{Checked, Demo, Stack, bind, token_of, verify_draw};
+use waiting_room::{Checked, Demo, Listed, Stack, bind, bring, token_of, verify_draw};
 
 /// A fair line in front of a sale.
 #[derive(Parser)]
@@ -50,6 +51,28 @@ enum Command {
         /// Its configuration.
         #[arg(long)]
         config: PathBuf,
+    },
+    /// Brings a list of events to a running origin; doing it again is safe.
+    Import {
+        /// The origin's internal listener, like http://127.0.0.1:7003.
+        #[arg(long)]
+        origin: String,
+        /// A file with an organiser's token and nothing else; `-` reads it from the standard input.
+        #[arg(long)]
+        token_file: PathBuf,
+        /// Events as openfootball lists them: the fixtures of leagues, or with `--stadiums` the
+        /// matches of a World Cup.
+        #[arg(long, required_unless_present = "synthetic")]
+        events: Option<PathBuf>,
+        /// The stadiums of those matches.
+        #[arg(long, requires = "events")]
+        stadiums: Option<PathBuf>,
+        /// So many made-up events instead, for trying things out.
+        #[arg(long, conflicts_with = "events")]
+        synthetic: Option<u32>,
+        /// The same seed makes the same events.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Computes a place's position in a draw from published values only.
     VerifyDraw {
@@ -135,6 +158,19 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let origin = origin::start(config, parts).await?;
             until_signal(&stop).await?;
             origin.stopped().await;
+            Ok(())
+        }
+        Command::Import { origin, token_file, events, stadiums, synthetic, seed } => {
+            let listed = match (events, stadiums, synthetic) {
+                (Some(matches), Some(stadiums), _) => Listed::WorldCup { matches, stadiums },
+                (Some(fixtures), None, _) => Listed::Leagues(fixtures),
+                (None, _, count) => Listed::Synthetic { count: count.unwrap_or(0), seed },
+            };
+            let imported = bring(&listed, &origin, read(&token_file)?.trim()).await?;
+            println!(
+                "{} added, {} changed, {} were there, {} kept as an organiser changed them",
+                imported.added, imported.changed, imported.unchanged, imported.kept
+            );
             Ok(())
         }
         Command::VerifyDraw { document, num, lane, keys } => {

@@ -8,6 +8,7 @@ mod apart;
 mod bots;
 mod bounds;
 mod cache;
+mod catalogue;
 mod configuration;
 mod draw;
 mod expiry;

@@ -90,6 +90,12 @@ slug_type!(
     "owner"
 );
 
+slug_type!(
+    /// A name for machines, of whatever: a slug like [`EventId`].
+    Slug,
+    "slug"
+);
+
 /// A random 128-bit id, written as 22 characters of unpadded base64url.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

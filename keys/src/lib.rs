@@ -17,7 +17,7 @@ mod statement;
 mod time;
 
 pub use draw::{Beacon, Draw, DrawError, Opened, Order, Seed, SeedFacts};
-pub use fields::{EventId, FieldError, Id128, Lane, Owner, Risk};
+pub use fields::{EventId, FieldError, Id128, Lane, Owner, Risk, Slug};
 pub use file::{Jwk, Jwks, KeyFileError};
 pub use jws::Refusal;
 pub use keyring::{Key, Keyring, Role, SKEW_SECS, SignError, Validity};

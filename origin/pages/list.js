@@ -19,7 +19,7 @@ async function load() {
   byId("loading").hidden = false;
   const slowly = setTimeout(sayItIsSlow, SLOW_SECS * 1000);
   try {
-    events = (await ask("/api/v1/events")).events;
+    events = (await ask("/api/v1/events?sort=relevance&limit=200")).events;
     events.sort((a, b) => (a.starts_at < b.starts_at ? -1 : a.starts_at > b.starts_at ? 1 : 0));
     show();
   } catch {

@@ -60,6 +60,19 @@ pub enum ConfigError {
     },
 }
 
+/// Most organisers: a small office.
+const ORGANISERS_MAX: usize = 64;
+
+/// Who may change the catalogue, and their token.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Organiser {
+    /// By which the audit trail names them.
+    pub name: Owner,
+    /// Their bearer token.
+    pub token: Secret,
+}
+
 /// `[cluster]`: several processes share one PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
@@ -85,6 +98,8 @@ pub struct OriginConfig {
     pub keyring: PathBuf,
     /// Bearer token of `/internal/v1/`.
     pub internal_token: Secret,
+    /// Who may change the catalogue.
+    pub organisers: Vec<Organiser>,
     /// Where events come from.
     pub sources: Sources,
     /// Which of them are on sale.
@@ -138,6 +153,8 @@ struct OriginFile {
     mail: Option<post::MailFile>,
     sms: Option<post::SmsFile>,
     #[serde(default)]
+    organisers: Vec<Organiser>,
+    #[serde(default)]
     catalogue: CatalogueFile,
     #[serde(default)]
     sale: SaleFile,
@@ -171,13 +188,14 @@ struct TicketsFile {
 struct CatalogueFile {
     matches: Option<PathBuf>,
     stadiums: Option<PathBuf>,
+    league_fixtures: bool,
     on_sale: Vec<EventId>,
 }
 
 impl Default for CatalogueFile {
     fn default() -> Self {
         let the_final = "wc2026-final".parse().into_iter().collect();
-        Self { matches: None, stadiums: None, on_sale: the_final }
+        Self { matches: None, stadiums: None, league_fixtures: false, on_sale: the_final }
     }
 }
 
@@ -319,8 +337,7 @@ impl OriginConfig {
     /// The rules of one event.
     #[must_use]
     pub fn rules_of(&self, event: &EventId) -> Rules {
-        let terms = self.pricing.events.get(event).copied().unwrap_or(self.pricing.terms);
-        Rules { terms, ..self.rules }
+        self.pricing.rules_of(event, self.rules)
     }
 
     /// Reads a file. Relative paths in it are relative to its folder.
@@ -501,7 +518,12 @@ impl TryFrom<OriginFile> for OriginConfig {
             name: file.name,
             keyring: file.keyring,
             internal_token: file.internal_token,
-            sources: Sources { matches: catalogue.matches, stadiums: catalogue.stadiums },
+            organisers: checked_organisers(file.organisers)?,
+            sources: Sources {
+                matches: catalogue.matches,
+                stadiums: catalogue.stadiums,
+                with_leagues: catalogue.league_fixtures,
+            },
             on_sale: catalogue.on_sale,
             rules: Rules {
                 post: post.rules(),
@@ -538,6 +560,22 @@ impl TryFrom<OriginFile> for OriginConfig {
             },
         })
     }
+}
+
+fn checked_organisers(organisers: Vec<Organiser>) -> Result<Vec<Organiser>, ConfigError> {
+    if organisers.len() > ORGANISERS_MAX {
+        return refuse("organisers", organisers.len(), "at most 64 of them");
+    }
+    for (at, organiser) in organisers.iter().enumerate() {
+        let before = &organisers[..at];
+        if before.iter().any(|other| other.name == organiser.name) {
+            return refuse("organisers.name", &organiser.name, "a name that no other has");
+        }
+        if before.iter().any(|other| other.token == organiser.token) {
+            return refuse("organisers.token", "used twice", "a token each");
+        }
+    }
+    Ok(organisers)
 }
 
 fn refuse<T>(
@@ -610,6 +648,9 @@ mod tests {
         let fast = "\ncluster.lease_ms = 10";
         check(&format!("{shared} = \"host:80\"{fast}"), &["cluster.lease_ms is 10", "500 to"]);
         check("cluster.advertise = \"host:80\"", &["postgres is missing"]);
+        check("organisers = [{ name = \"ana\", token = \"short\" }]", &["organisers", "16"]);
+        let twice = "{ name = \"ana\", token = \"0123456789abcdef\" }";
+        check(&format!("organisers = [{twice}, {twice}]"), &["organisers.name", "no other"]);
         check("catalogue.on_sale = [\"No Slug\"]", &["on_sale", "a-z"]);
     }
 

@@ -23,6 +23,7 @@ pub mod printer;
 pub mod record;
 pub mod sale;
 pub mod sales;
+pub mod search;
 pub mod shelf;
 mod squeeze;
 pub mod stand;
@@ -30,6 +31,7 @@ mod start;
 pub mod steady;
 pub mod store;
 pub mod ticket;
+mod usher;
 pub mod venue;
 
 pub use config::{ConfigError, OriginConfig};

@@ -41,7 +41,7 @@ impl Printer {
         let facts = TicketFacts {
             issuer: &self.issuer,
             event: &shop.event.id,
-            starts_at: shop.event.starts_at,
+            starts_at: shop.event.facts.starts_at,
             ticket,
             seat: shop.venue.name_of(seat).map(|name| name.to_string()).unwrap_or_default(),
             sold_at: order.at,
@@ -75,7 +75,10 @@ impl Printer {
                 block: name.block,
                 row: name.row,
                 seat: name.number.to_string(),
-                category: (name.zone.name().to_owned(), name.zone.color().to_owned()),
+                category: shop.venue.zone(&name.zone).map_or_else(
+                    || (name.zone.clone(), String::new()),
+                    |zone| (zone.name.clone(), zone.color.clone()),
+                ),
                 price: *price,
                 number: number(*ticket),
                 barcode: self.barcode(passes, shop, order, (*seat, *ticket))?,
@@ -83,11 +86,11 @@ impl Printer {
         }
         let booklet = Booklet {
             occasion: Occasion {
-                title: &event.title,
-                stage: &event.stage,
-                starts_at_local: &event.starts_at_local,
-                venue: &event.stadium.name,
-                city: &event.stadium.city,
+                title: &event.facts.title,
+                stage: event.facts.stage.as_deref().unwrap_or_default(),
+                starts_at_local: &event.facts.starts_at_local,
+                venue: event.venue_name(),
+                city: event.city(),
                 accent: Accent::of(event.id.as_str()),
             },
             language,
@@ -108,10 +111,10 @@ impl Printer {
         let seats: Vec<String> = names.map(|name| name.to_string()).collect();
         let entry = Entry {
             order: order.order,
-            title: &event.title,
-            starts_at: event.starts_at,
+            title: &event.facts.title,
+            starts_at: event.facts.starts_at,
             sold_at: order.at,
-            place: format!("{}, {}", event.stadium.name, event.stadium.city),
+            place: format!("{}, {}", event.venue_name(), event.city()),
             seats: seats.join("\n"),
         };
         entry.ics()

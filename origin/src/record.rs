@@ -5,6 +5,7 @@
 //! decided in which order can be proven later.
 
 use keys::{EventId, Timestamp};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -26,9 +27,9 @@ pub struct Entry {
     pub change: Change,
 }
 
-/// The changes of one batch.
+/// The changes of one batch: of the sale, or of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct Record<E = Entry> {
     /// Sequence number of the first change; the others follow.
     pub seq: u64,
     /// Who wrote it.
@@ -36,7 +37,7 @@ pub struct Record {
     /// When it was decided.
     pub at: Timestamp,
     /// The changes, in order; never empty.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<E>,
 }
 
 /// Everything that the records before `seq` add up to.
@@ -117,7 +118,10 @@ pub fn link(before: &Link, text: &[u8]) -> Link {
 ///
 /// # Errors
 /// If it cannot be written as JSON, which no record of ours does.
-pub fn encode(record: &Record, before: &Link) -> Result<(Vec<u8>, Link), serde_json::Error> {
+pub fn encode<E: Serialize>(
+    record: &Record<E>,
+    before: &Link,
+) -> Result<(Vec<u8>, Link), serde_json::Error> {
     let mut bytes = vec![0; 32];
     serde_json::to_writer(&mut bytes, record)?;
     let link = link(before, &bytes[32..]);
@@ -144,15 +148,32 @@ pub fn peek(seq: u64, bytes: &[u8]) -> Result<Record, RecordError> {
 ///
 /// # Errors
 /// If it was damaged, misplaced or is unknown to us.
-pub fn decode(seq: u64, bytes: &[u8], before: &Link) -> Result<(Record, Link), RecordError> {
+pub fn decode<E: DeserializeOwned>(
+    seq: u64,
+    bytes: &[u8],
+    before: &Link,
+) -> Result<(Record<E>, Link), RecordError> {
     let (digest, text) = bytes.split_first_chunk::<32>().ok_or(RecordError::Damaged { seq })?;
     if link(before, text) != *digest {
         return Err(RecordError::Damaged { seq });
     }
-    let record: Record =
+    Ok((parse(seq, text)?, *digest))
+}
+
+/// Reads a record whose place in the chain was checked before.
+///
+/// # Errors
+/// If it was misplaced or is unknown to us.
+pub fn reread<E: DeserializeOwned>(seq: u64, bytes: &[u8]) -> Result<Record<E>, RecordError> {
+    let (_, text) = bytes.split_first_chunk::<32>().ok_or(RecordError::Damaged { seq })?;
+    parse(seq, text)
+}
+
+fn parse<E: DeserializeOwned>(seq: u64, text: &[u8]) -> Result<Record<E>, RecordError> {
+    let record: Record<E> =
         serde_json::from_slice(text).map_err(|source| RecordError::Format { seq, source })?;
     if record.seq != seq {
         return Err(RecordError::Misplaced { seq, says: record.seq });
     }
-    Ok((record, *digest))
+    Ok(record)
 }

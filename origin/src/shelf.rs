@@ -158,6 +158,20 @@ impl Shelf {
         self.lock().orders.get(&id).cloned()
     }
 
+    /// All orders as they were last written, by id.
+    #[must_use]
+    pub fn orders(&self) -> Vec<OrderView> {
+        let mut orders: Vec<_> = self.lock().orders.values().cloned().collect();
+        orders.sort_unstable_by_key(|order| order.order);
+        orders
+    }
+
+    /// The taken seats.
+    #[must_use]
+    pub fn taken(&self) -> Plane {
+        self.lock().taken.clone()
+    }
+
     /// Seats by state.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -273,7 +287,7 @@ mod tests {
     #[test]
     fn zones_add_up_to_the_house() {
         let venue = Venue::bowl(50_000).unwrap();
-        let shelf = Shelf::new(50_000).with_zones(&venue.plan([4, 3, 2, 1]).unwrap());
+        let shelf = Shelf::new(50_000).with_zones(&venue.plan(|_| Some(1)).unwrap());
         let told: serde_json::Value =
             serde_json::from_slice(&shelf.told(Form::Zones, Duration::ZERO).plain).unwrap();
         let zones = told["zones"].as_array().unwrap();

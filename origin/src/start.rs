@@ -3,8 +3,6 @@
 //! Starting reads the log before it serves, so that whoever gets an [`Origin`] can be served. Stopping
 //! closes the doors first, then the writers, then the log.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,14 +12,15 @@ use std::time::{Duration, Instant};
 
 use keys::{Id128, KeyFileError, Owner, Timestamp};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::board::Board;
-use crate::catalogue::{Catalogue, CatalogueError, Status};
+use crate::catalogue::{self, Clerk, ClerkSetup, Command, ImportError, imports, items};
 use crate::checkout::Checkout;
 use crate::config::{GatewaySetup, OriginConfig};
-use crate::http::{self, App, Documents, Doors, Pages, PassOn};
+use crate::http::{self, App, Doors, Pages, PassOn};
 use crate::live::Hub;
 use crate::live::governor::{Watched, govern};
 use crate::load::Window;
@@ -35,15 +34,19 @@ use crate::post::{MailError, Mailer, Postman, Sms};
 use crate::printer::Printer;
 use crate::sale::GatewayName;
 use crate::sales::Sales;
-use crate::stand::{Hall, Stand, StandError};
+use crate::search::{IndexError, Search};
+use crate::stand::{Halls, Stand, StandError};
 use crate::steady::Reading;
 use crate::store::rows::{Follower, FollowerSetup};
 use crate::store::{StoreError, Stores};
 use crate::ticket::{FontError, Letters, TicketError, TicketFacts, barcode};
+use crate::usher;
 
 /// Requests under way may take this long to end once we are told to stop; a payment that takes
 /// longer is resolved at the next start.
 const GRACE: Duration = Duration::from_millis(500);
+/// Searches at once: each keeps a processor busy for some milliseconds, and selling comes first.
+const SEARCHES_MAX: usize = 4;
 /// Connections to the internal listener: a controller and a few monitors. Other processes that
 /// pass requests on have as many as visitors have.
 const INTERNAL_CONNECTIONS_MAX: usize = 256;
@@ -93,8 +96,14 @@ pub enum StartError {
     #[error("sms")]
     Sms(#[source] reqwest::Error),
     /// The lists of events cannot be used.
-    #[error("catalogue")]
-    Catalogue(#[from] CatalogueError),
+    #[error("lists of events")]
+    Import(#[from] ImportError),
+    /// The catalogue cannot be read, or what the configuration asks of it is refused.
+    #[error(transparent)]
+    Catalogue(#[from] catalogue::StartError),
+    /// The search cannot write.
+    #[error(transparent)]
+    Search(#[from] IndexError),
     /// An event on sale has no seats.
     #[error(transparent)]
     Stand(#[from] StandError),
@@ -187,7 +196,8 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     // Replaying a log and drawing maps takes a moment of processor time.
     let stopping = shutdown.clone();
     let built = tokio::task::spawn_blocking(move || House::build(&config, stopping)).await;
-    let House { app, crew, followers, postman } = built.map_err(|_| StartError::Interrupted)??;
+    let House { app, crew, followers, postman, scribe } =
+        built.map_err(|_| StartError::Interrupted)??;
     let mut tasks = JoinSet::new();
     let connections = Arc::new(Semaphore::new(connections_max));
     let internal_connections = Arc::new(Semaphore::new(internal_max));
@@ -206,8 +216,9 @@ pub async fn start(config: OriginConfig, parts: OriginParts) -> Result<Origin, S
     tasks.spawn(Arc::clone(&app.checkout).reconcile_until(shutdown.clone()));
     tasks.spawn(Arc::clone(&app.passes).follow_until(shutdown.clone()));
     tasks.spawn(Arc::new(postman).walk_until(shutdown.clone()));
+    tasks.spawn(usher::follow_until(Arc::clone(&app), shutdown.clone()));
     tracing::info!(%public_addr, %internal_addr, "origin serves on {public_addr}");
-    let supervisor = tokio::spawn(supervise(app, tasks, crew, followers, shutdown));
+    let supervisor = tokio::spawn(supervise(app, tasks, (crew, scribe), followers, shutdown));
     Ok(Origin { public_addr, internal_addr, supervisor })
 }
 
@@ -229,7 +240,7 @@ fn addr(key: &'static str, listener: &TcpListener) -> Result<SocketAddr, StartEr
 async fn supervise(
     app: Arc<App>,
     mut tasks: JoinSet<()>,
-    crew: Crew,
+    (crew, scribe): (Crew, Thread<()>),
     followers: Followers,
     mut shutdown: watch::Receiver<bool>,
 ) {
@@ -239,17 +250,18 @@ async fn supervise(
         tracing::info!("requests still under way are cut off");
         tasks.shutdown().await;
     }
+    app.clerk.stop();
     app.sales.stop();
     let joined = tokio::task::spawn_blocking(move || {
+        let mut threads = vec![scribe];
         match crew {
-            Crew::Sole(writers) => {
-                for writer in writers {
-                    if writer.join().is_err() {
-                        tracing::error!("a writer had panicked");
-                    }
-                }
-            }
+            Crew::Sole(writers) => threads.extend(writers),
             Crew::Shared(keeper) => keeper.stop(),
+        }
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a writer had panicked");
+            }
         }
         followers.stop();
     });
@@ -311,6 +323,8 @@ struct House {
     crew: Crew,
     followers: Followers,
     postman: Postman,
+    /// Writes the catalogue.
+    scribe: Thread<()>,
 }
 
 impl House {
@@ -319,31 +333,41 @@ impl House {
         let data = |source| StartError::DataDir { path: data_dir.clone(), source };
         std::fs::create_dir_all(data_dir).map_err(data)?;
         let passes = Arc::new(Passes::load(config.keyring.clone())?);
-        let catalogue = Catalogue::import(&config.sources, &config.on_sale)?;
-        check_signing(config, &passes, &catalogue)?;
+        check_signing(config, &passes)?;
         let printer = Printer::new(config.name.clone(), Letters::load(&config.fonts)?);
         let metrics = Arc::new(Metrics::new()?);
         let window = Arc::new(Window::new(*partitions, Instant::now()));
         let began = Instant::now();
         let clock: Clock =
             Arc::new(move || Reading { wall: Timestamp::now(), elapsed: began.elapsed() });
-        let on_sale = catalogue.events().iter().filter(|event| event.status == Status::OnSale);
+        let stores = Stores::open(config, &metrics)?;
+        let clerk = ClerkSetup {
+            owner: config.name.clone(),
+            log: stores.catalogue_log()?,
+            clock: Arc::clone(&clock),
+        };
+        let listed = imports(items(&config.sources)?);
+        let first = listed.chain([Command::Begin(config.on_sale.clone())]);
+        let (clerk, catalogue, scribe) = Clerk::start(clerk, first)?;
+        let search = Search::open(&data_dir.join("search"), &catalogue)?;
+        let (began_events, followed) = {
+            let state = catalogue.read();
+            let began = state.events_after(None).filter(|event| event.has_begun);
+            (began.cloned().collect::<Vec<_>>(), state.seq())
+        };
         let (shops, maps) = (Board::default(), Board::default());
+        let halls = Halls::new(stores.blobs.clone());
         let mut setups = Vec::new();
-        let mut halls: BTreeMap<u32, Hall> = BTreeMap::new();
-        for event in on_sale {
-            let hall = match halls.entry(event.stadium.capacity) {
-                Entry::Occupied(known) => known.get().clone(),
-                Entry::Vacant(new) => new.insert(Hall::bowl(event)?).clone(),
-            };
-            let Stand { shop, setup, map } =
-                Stand::new(event.clone(), hall, config.rules_of(&event.id))?;
+        for event in began_events {
+            // We are on a thread for blocking work, so waiting here keeps nobody else waiting.
+            let hall = Handle::current().block_on(halls.of(&event))?;
+            let rules = config.rules_of(&event.id);
+            let Stand { shop, setup, map } = Stand::new(event, hall, rules)?;
             maps.put(map.hash.clone(), map);
             shops.put(setup.event.clone(), shop);
             setups.push(setup);
         }
 
-        let stores = Stores::open(config, &metrics)?;
         let sales = Arc::new(Sales::new(*partitions, setups));
         let (crew, others) = match &config.cluster {
             None => {
@@ -409,8 +433,13 @@ impl House {
             hub: Arc::new(hub),
             name: config.name.clone(),
             rules: *rules,
-            documents: Documents::new(&catalogue, &shops.all(), *rules),
+            pricing: config.pricing.clone(),
             catalogue,
+            clerk,
+            search: Arc::new(search),
+            searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
+            halls,
+            followed: tokio::sync::Mutex::new(followed),
             shops,
             maps,
             pages: Pages::new(),
@@ -427,10 +456,11 @@ impl House {
             passless: Semaphore::new(http::PASSLESS_MAX),
             internal_token: config.internal_token.clone(),
             scanner_tokens: config.scanner_tokens.clone(),
+            organisers: config.organisers.clone(),
         };
         let app = Arc::new(app);
         let postman = postman(config, Arc::clone(&app))?;
-        Ok(Self { app, crew, followers, postman })
+        Ok(Self { app, crew, followers, postman, scribe })
     }
 }
 
@@ -462,17 +492,12 @@ fn gateways(config: &OriginConfig, metrics: &Arc<Metrics>) -> Result<Gateways, S
 }
 
 /// A sale without tickets is none: better not to start.
-fn check_signing(
-    config: &OriginConfig,
-    passes: &Passes,
-    catalogue: &Catalogue,
-) -> Result<(), StartError> {
-    let Some(event) = catalogue.events().first() else { return Ok(()) };
+fn check_signing(config: &OriginConfig, passes: &Passes) -> Result<(), StartError> {
     let now = Timestamp::now();
     let facts = TicketFacts {
         issuer: &config.name,
-        event: &event.id,
-        starts_at: event.starts_at,
+        event: &"probe".parse().expect("our own word is a slug"),
+        starts_at: now,
         ticket: Id128::random(),
         seat: String::new(),
         sold_at: now,

@@ -60,6 +60,8 @@ impl TestStack {
         config.origin.pinned_mode = Some(origin::live::Mode::Map);
         // One machine stands for a crowd.
         config.edge.limits.open_per_minute = 1_000_000.try_into().unwrap();
+        // Thousands of fixtures at each start tell no test anything.
+        config.origin.sources.with_leagues = false;
         change(&mut config);
         Self::start_in(dir, config).await
     }

@@ -1,104 +1,76 @@
-//! Which events are there, where and when, and which of them are on sale?
+//! Which events are there, where and when, who performs, and which of them are on sale?
+//!
+//! What is known is what the log adds up to ([`state`](State)), what may change is decided by a
+//! plain function ([`decide`]), and one thread here carries it to the log ([`clerk`]). Everybody
+//! else reads the state, and waits on [`Catalogue::changes`] to follow it: the shops, the search.
 
+mod clerk;
+mod decide;
+mod facts;
 mod import;
 mod prices;
+mod state;
+mod synthetic;
 
-use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use keys::{EventId, Timestamp};
+use keys::EventId;
+use tokio::sync::watch;
 
-pub use import::{CatalogueError, Sources};
+pub use clerk::{
+    AskError, Audited, CatalogueError, Clerk, ClerkSetup, ITEMS_PER_RECORD, PARTITION, StartError,
+    imports,
+};
+pub use decide::{Command, Expect, Imported, Item, KnownMap, Refusal, Reply, decide};
+pub use facts::{
+    EventDraft, EventFacts, Invalid, PerformerDraft, PerformerFacts, Seating, VenueDraft,
+    VenueFacts, ZonePrice,
+};
+pub use import::{ImportError, List, Sources, built_in_leagues, items, leagues, world_cup};
+pub use state::{
+    Change, Entry, Event, Misfit, Origin, PerformerRecord, State, Status, VenueRecord,
+};
+pub use synthetic::synthetic;
 
-/// Whether tickets can be bought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// Not yet.
-    Announced,
-    /// Yes, behind the waiting room.
-    OnSale,
-}
-
-impl Status {
-    /// The name in the API.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Announced => "announced",
-            Self::OnSale => "on_sale",
-        }
-    }
-}
-
-/// A stadium.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stadium {
-    /// Its name.
-    pub name: String,
-    /// Its city, by which matches name it.
-    pub city: String,
-    /// ISO 3166 code in lower case.
-    pub country: String,
-    /// How many seats it has.
-    pub capacity: u32,
-}
-
-/// A match.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// Its id.
-    pub id: EventId,
-    /// `Spain – Argentina`.
-    pub title: String,
-    /// `Final`, or `Group A`.
-    pub stage: String,
-    /// Kick-off.
-    pub starts_at: Timestamp,
-    /// Kick-off by the clocks there, RFC 3339 with offset.
-    pub starts_at_local: String,
-    /// Where.
-    pub stadium: Stadium,
-    /// Whether tickets can be bought.
-    pub status: Status,
-    /// Price by category in minor units.
-    pub prices: [u64; 4],
-}
-
-impl Event {
-    /// One sentence about it.
-    #[must_use]
-    pub fn description(&self) -> String {
-        let Self { title, stage, stadium: Stadium { name, city, .. }, .. } = self;
-        format!("2026 World Cup, {stage}: {title} at {name}, {city}.")
-    }
-}
-
-/// All events, in the order of the file.
-#[derive(Debug, Clone, Default)]
+/// The catalogue as everybody reads it.
+#[derive(Debug)]
 pub struct Catalogue {
-    events: Vec<Event>,
-    by_id: BTreeMap<EventId, usize>,
+    state: RwLock<State>,
+    changes: watch::Sender<u64>,
 }
 
 impl Catalogue {
-    /// Reads the files and marks what is on sale.
-    ///
-    /// # Errors
-    /// The file, the line and what was expected there.
-    pub fn import(sources: &Sources, on_sale: &[EventId]) -> Result<Self, CatalogueError> {
-        let events = import::events(sources, on_sale)?;
-        let by_id = events.iter().enumerate().map(|(at, e)| (e.id.clone(), at)).collect();
-        Ok(Self { events, by_id })
+    /// A catalogue that nobody keeps.
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        let changes = watch::Sender::new(state.seq());
+        Self { state: RwLock::new(state), changes }
     }
 
-    /// The event with this id.
-    #[must_use]
-    pub fn event(&self, id: &EventId) -> Option<&Event> {
-        self.by_id.get(id).map(|at| &self.events[*at])
+    /// The state; whoever holds it keeps changes waiting.
+    pub fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All events.
+    /// An event.
     #[must_use]
-    pub fn events(&self) -> &[Event] {
-        &self.events
+    pub fn event(&self, id: &EventId) -> Option<Arc<Event>> {
+        self.read().event(id).cloned()
+    }
+
+    /// The log sequence of the next change, and when it grows.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Changes the state, and tells who follows it.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut state);
+        let seq = state.seq();
+        drop(state);
+        self.changes.send_if_modified(|known| std::mem::replace(known, seq) != seq);
+        changed
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{ConfigError, refuse};
 use crate::checkout::CheckoutRules;
 use crate::pay::StripeSetup;
-use crate::sale::{GatewayName, PaymentRules, Terms};
+use crate::sale::{GatewayName, PaymentRules, Rules, Terms};
 
 /// Most gateways: each is asked in turn while a buyer waits.
 const GATEWAYS_MAX: usize = 8;
@@ -106,6 +106,14 @@ pub struct PricingConfig {
     pub terms: Terms,
     /// Of single events.
     pub events: BTreeMap<EventId, Terms>,
+}
+
+impl PricingConfig {
+    /// The rules of one event, if those of all are these.
+    #[must_use]
+    pub fn rules_of(&self, event: &EventId, rules: Rules) -> Rules {
+        Rules { terms: self.events.get(event).copied().unwrap_or(self.terms), ..rules }
+    }
 }
 
 impl TryFrom<PaymentFile> for PaymentConfig {

@@ -8,11 +8,15 @@ use serde::de::DeserializeOwned;
 use super::BODY_BYTES_MAX;
 use super::problem::Refused;
 
-/// A JSON body of a known shape.
+/// A JSON body of a known shape. The route's own limit on bodies is `BYTES_MAX` as well.
 #[derive(Debug)]
-pub struct Json<T>(pub T);
+pub struct Json<T, const BYTES_MAX: usize = BODY_BYTES_MAX>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<S, T, const BYTES_MAX: usize> FromRequest<S> for Json<T, BYTES_MAX>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
     type Rejection = Refused;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
@@ -29,7 +33,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
             let status = axum::response::IntoResponse::into_response(rejection).status();
             if status == StatusCode::PAYLOAD_TOO_LARGE {
-                let expected = format!("at most {BODY_BYTES_MAX} bytes");
+                let expected = format!("at most {BYTES_MAX} bytes");
                 Refused::new(status, "too-large", "The body is too large").detail(expected)
             } else {
                 malformed("the body could not be read")

@@ -1,7 +1,9 @@
 //! How the outside reaches the sale: two listeners, and what every request goes through.
 
+mod admin;
 mod after;
 mod body;
+mod catalogue;
 mod documents;
 mod guard;
 mod holds;
@@ -27,8 +29,9 @@ use keys::{EventId, Owner, Secret};
 use tokio::sync::Semaphore;
 
 use crate::board::Board;
-use crate::catalogue::{Catalogue, Event, Status};
+use crate::catalogue::{Catalogue, Clerk, Event, Status};
 use crate::checkout::Checkout;
+use crate::config::{Organiser, PricingConfig};
 use crate::live::Hub;
 use crate::load::Window;
 use crate::metrics::Metrics;
@@ -38,15 +41,15 @@ use crate::passes::Passes;
 use crate::printer::Printer;
 use crate::sale::{Rules, Terms};
 use crate::sales::Sales;
+use crate::search::Search;
 use crate::shelf::Shelf;
-use crate::stand::Stand;
+use crate::stand::{Halls, Stand};
 use crate::store::Stores;
 use crate::venue::{MapDocument, Venue};
 
 pub use listener::Doors;
 pub use pages::Pages;
 pub use pass_on::PassOn;
-pub use views::Documents;
 pub use waitlist::PASSLESS_MAX;
 
 /// Longest request body, in bytes: an order is a few hundred.
@@ -56,7 +59,7 @@ pub const BODY_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Shop {
     /// The event.
-    pub event: Event,
+    pub event: Arc<Event>,
     /// Its seats.
     pub venue: Arc<Venue>,
     /// Address of its map.
@@ -74,14 +77,24 @@ pub struct App {
     pub name: Owner,
     /// The rules of the sale.
     pub rules: Rules,
+    /// What is added to prices, by event.
+    pub pricing: PricingConfig,
     /// All events.
-    pub catalogue: Catalogue,
+    pub catalogue: Arc<Catalogue>,
+    /// The way to change them.
+    pub clerk: Clerk,
+    /// The way to find them.
+    pub search: Arc<Search>,
+    /// Room for searches: each keeps a processor busy.
+    pub searches: Arc<Semaphore>,
+    /// Houses that are laid out.
+    pub halls: Halls,
+    /// How far the shops have followed the catalogue.
+    pub followed: tokio::sync::Mutex<u64>,
     /// Those that are or were on sale.
     pub shops: Board<EventId, Shop>,
     /// Maps by hash.
     pub maps: Board<String, MapDocument>,
-    /// Descriptions of events, written once.
-    pub documents: Documents,
     /// Files of the shop's pages.
     pub pages: Pages,
     /// The way to the seats.
@@ -112,9 +125,17 @@ pub struct App {
     pub internal_token: Secret,
     /// Bearer tokens of scanners.
     pub scanner_tokens: Vec<Secret>,
+    /// Who may change the catalogue.
+    pub organisers: Vec<Organiser>,
 }
 
 impl App {
+    /// The rules of one event.
+    #[must_use]
+    pub fn rules_of(&self, event: &EventId) -> Rules {
+        self.pricing.rules_of(event, self.rules)
+    }
+
     /// An event that is on sale.
     fn shop(&self, event: &EventId) -> Option<Arc<Shop>> {
         self.shops.get(event).filter(|shop| shop.event.status == Status::OnSale)
@@ -169,6 +190,7 @@ fn sale(app: &Arc<App>) -> Router<Arc<App>> {
 pub fn internal(app: Arc<App>) -> Router {
     let routes = internal::routes()
         .merge(after::routes())
+        .merge(admin::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(guard::internal));
     let received = sale(&app).layer(from_fn_with_state(Arc::clone(&app), pass_on::received));

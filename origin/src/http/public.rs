@@ -10,16 +10,13 @@ use axum::routing::get;
 use keys::{EventId, Id128};
 
 use super::problem::Refused;
-use super::shopper::unknown_event;
-use super::{App, after, documents, orders, pages, payments, views};
+use super::{App, after, catalogue, documents, orders, pages, payments, views};
 use crate::partition::Unavailable;
 use crate::sale::{OrderStage, OrderView};
 use crate::ticket::TicketError;
 
 /// What may be kept by a browser for ever.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// What everybody may keep for half a minute.
-const SHORT: HeaderValue = HeaderValue::from_static("public, max-age=30");
 /// What belongs to one visitor.
 pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -31,8 +28,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/events/{event}", get(pages::event))
         .route("/orders/{order}", get(pages::order))
         .route("/assets/{name}", get(pages::asset))
-        .route("/api/v1/events", get(events))
-        .route("/api/v1/events/{event}", get(event))
+        .merge(catalogue::routes())
         .route("/api/v1/maps/{hash}", get(map))
         .route("/api/v1/events/{event}/orders", axum::routing::post(orders::make))
         .route("/api/v1/orders/{order}", get(view_order))
@@ -42,21 +38,6 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/api/v1/orders/{order}/send", axum::routing::post(after::send_for_buyer))
         .route("/api/v1/orders/{order}/event.ics", get(documents::calendar))
         .route("/api/v1/orders/{order}/tickets/{ticket}/{document}", get(documents::of_ticket))
-}
-
-async fn events(State(app): State<Arc<App>>) -> Response {
-    let headers = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, SHORT)];
-    (headers, app.documents.events.clone()).into_response()
-}
-
-async fn event(
-    State(app): State<Arc<App>>,
-    Path(event): Path<String>,
-) -> Result<Response, Refused> {
-    let event: EventId = event.parse().map_err(|_| unknown_event())?;
-    let document = app.documents.event.get(&event).ok_or_else(unknown_event)?;
-    let headers = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, SHORT)];
-    Ok((headers, document.clone()).into_response())
 }
 
 async fn map(

@@ -1,3 +1,4 @@
+mod admin;
 mod after;
 mod payments;
 mod post;
@@ -237,7 +238,7 @@ fn text(value: &Value) -> &str {
 #[tokio::test]
 async fn from_the_list_of_events_to_a_ticket_in_the_hand() {
     let house = House::open().await;
-    let events = house.get("/api/v1/events").await.succeeds(200);
+    let events = house.get("/api/v1/events?limit=200").await.succeeds(200);
     let events = events["events"].as_array().unwrap();
     assert_eq!(events.len(), 104);
     let on_sale: Vec<_> = events.iter().filter(|event| event["status"] == "on_sale").collect();

@@ -1,86 +1,12 @@
-//! How things look in the API: the JSON of events, holds and orders.
+//! How things look in the API: the JSON of holds and orders.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use bytes::Bytes;
-use keys::EventId;
 use serde_json::{Value, json};
 
 use super::{App, Shop};
-use crate::catalogue::{Catalogue, Event, Status};
 use crate::sale::{
-    Bill, Channel, Delivery, DeliveryState, HoldView, Message, Money, OrderStage, OrderView, Rules,
-    Seat, Terms,
+    Bill, Channel, Delivery, DeliveryState, HoldView, Message, Money, OrderStage, OrderView, Seat,
 };
 use crate::ticket::TicketError;
-use crate::venue::Category;
-
-/// Descriptions of events, written once at the start.
-#[derive(Debug)]
-pub struct Documents {
-    /// The answer to `GET /api/v1/events`.
-    pub events: Bytes,
-    /// The answers to `GET /api/v1/events/{event}`.
-    pub event: BTreeMap<EventId, Bytes>,
-}
-
-impl Documents {
-    /// Writes them.
-    #[must_use]
-    pub fn new(catalogue: &Catalogue, shops: &BTreeMap<EventId, Arc<Shop>>, rules: Rules) -> Self {
-        let terms = |event: &Event| shops.get(&event.id).map_or(rules.terms, |shop| shop.terms);
-        let list: Vec<Value> =
-            catalogue.events().iter().map(|event| summary(event, terms(event))).collect();
-        let events = Bytes::from(json!({ "events": list }).to_string());
-        let described = catalogue.events().iter().map(|event| {
-            let map_url = shops.get(&event.id).map(|shop| shop.map_url.as_str());
-            let text = description(event, map_url, rules, terms(event)).to_string();
-            (event.id.clone(), Bytes::from(text))
-        });
-        Self { events, event: described.collect() }
-    }
-}
-
-fn summary(event: &Event, terms: Terms) -> Value {
-    json!({
-        "id": event.id,
-        "title": event.title,
-        "stage": event.stage,
-        "starts_at": event.starts_at,
-        "starts_at_local": event.starts_at_local,
-        "venue": event.stadium.name,
-        "city": event.stadium.city,
-        "country": event.stadium.country,
-        "status": event.status.label(),
-        "capacity": event.stadium.capacity,
-        "price_from": event.prices.iter().min(),
-        "currency": terms.currency,
-    })
-}
-
-fn description(event: &Event, map_url: Option<&str>, rules: Rules, terms: Terms) -> Value {
-    let mut described = summary(event, terms);
-    described["fees"] = json!({
-        "ticket_fee": terms.ticket_fee,
-        "order_fee": terms.order_fee,
-        "tax_basis_points": terms.tax_basis_points,
-        "is_tax_included": terms.is_tax_included,
-    });
-    let zones = Category::ALL.iter().zip(event.prices).map(|(zone, price)| {
-        json!({ "id": zone.id(), "name": zone.name(), "price": price, "color": zone.color() })
-    });
-    described["description"] = event.description().into();
-    described["zones"] = zones.collect();
-    described["seats_per_order_max"] = rules.seats_per_order_max.into();
-    described["hold_secs"] = rules.hold.as_secs().into();
-    // Maps exist for events on sale.
-    described["map_url"] = match event.status {
-        Status::OnSale => map_url.into(),
-        Status::Announced => Value::Null,
-    };
-    described
-}
 
 fn seat(shop: &Shop, seat: Seat, price: u64) -> Value {
     let Some(name) = shop.venue.name_of(seat) else { return Value::Null };
@@ -90,7 +16,7 @@ fn seat(shop: &Shop, seat: Seat, price: u64) -> Value {
         "block": name.block,
         "row": name.row,
         "number": name.number,
-        "zone": name.zone.id(),
+        "zone": name.zone,
         "price": price,
     })
 }
@@ -138,7 +64,7 @@ pub fn order(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketE
     let mut body = json!({
         "order": order.order,
         "event": shop.event.id,
-        "title": shop.event.title,
+        "title": shop.event.facts.title,
         "state": state,
         "seats": seats.collect::<Value>(),
         "name": order.name,

@@ -115,20 +115,25 @@ fn words(message: Message, language: Language) -> Words {
 pub(super) fn letter(message: Message, language: Language, facts: &Facts<'_>) -> Letter {
     let Facts { shop, order, shop_url } = facts;
     let (event, words) = (&shop.event, words(message, language));
-    let subject = words.subject.replace("{}", &event.title);
+    let subject = words.subject.replace("{}", &event.facts.title);
     let hello = words.hello.replace("{}", &order.name);
-    let when = match local(&event.starts_at_local) {
+    let when = match local(&event.facts.starts_at_local) {
         Some(at) => format!("{}, {}", language.day(at), language.clock(at)),
-        None => event.starts_at_local.clone(),
+        None => event.facts.starts_at_local.clone(),
     };
-    let place = format!("{}, {}", event.stadium.name, event.stadium.city);
+    let place = format!("{}, {}", event.venue_name(), event.city());
     let seats = order.seats.iter().filter(|(_, ticket)| !order.after.voids.contains_key(ticket));
     let seats = seats.filter_map(|(seat, _)| Some(shop.venue.name_of(*seat)?.to_string()));
     let seats = seats.collect::<Vec<_>>().join(", ");
     let url = format!("{}/orders/{}", shop_url.trim_end_matches('/'), order.order);
     let number = format!("{} {}", words.order, number(order.order));
-    let about =
-        [event.title.as_str(), when.as_str(), place.as_str(), seats.as_str(), number.as_str()];
+    let about = [
+        event.facts.title.as_str(),
+        when.as_str(),
+        place.as_str(),
+        seats.as_str(),
+        number.as_str(),
+    ];
     let about: Vec<&str> = about.into_iter().filter(|line| !line.is_empty()).collect();
     let text = format!(
         "{hello}\n\n{}\n\n{}\n\n{}: {url}\n\n{}\n",

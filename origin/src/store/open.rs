@@ -73,13 +73,28 @@ impl Stores {
     /// # Errors
     /// If the log cannot be opened, or is laid out for another number of partitions.
     pub fn log(&self) -> Result<Log, LogError> {
+        match &self.place {
+            Place::Folder(_) => self.log_with(RowsMode::Fast),
+            Place::Server(_, rows) => self.log_with(*rows),
+        }
+    }
+
+    /// A way to the log for the catalogue, whose records are no sales and have no rows.
+    ///
+    /// # Errors
+    /// If the log cannot be opened, or is laid out for another number of partitions.
+    pub fn catalogue_log(&self) -> Result<Log, LogError> {
+        self.log_with(RowsMode::Fast)
+    }
+
+    fn log_with(&self, rows: RowsMode) -> Result<Log, LogError> {
         let partitions = self.partitions;
         Ok(match &self.place {
             Place::Folder(folder) => {
                 Log::Sqlite(SqliteLog::open(&folder.join("sale.sqlite"), partitions)?)
             }
-            Place::Server(database, rows) => {
-                Log::Postgres(PostgresLog::open(Arc::clone(database), partitions, *rows)?)
+            Place::Server(database, _) => {
+                Log::Postgres(PostgresLog::open(Arc::clone(database), partitions, rows)?)
             }
         })
     }

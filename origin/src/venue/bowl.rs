@@ -5,9 +5,10 @@
 //! one seat a block in turn. Only the position of a seat in a corner involves sine and cosine;
 //! which seats exist, and what they are called, is plain arithmetic.
 
+use std::collections::BTreeMap;
 use std::f64::consts::FRAC_PI_2;
 
-use super::{Block, Category, Point, Rectangle, Row, Venue};
+use super::{Block, Category, MapZone, Point, Rectangle, Row, Venue};
 
 /// Smallest and largest bowl that looks like one.
 const CAPACITY_MIN: u32 = 2_000;
@@ -239,7 +240,7 @@ pub fn build(capacity: u32) -> Result<Venue, BowlError> {
                 let start = (sector.len(*radius) - f64::from(count - 1) * SEAT_WIDTH) / 2.0;
                 let along = |seat: u32| start + f64::from(seat) * SEAT_WIDTH;
                 let seats = (0..count).map(|seat| place(sector.at(*radius, along(seat)))).collect();
-                rows.push(Row { label: row_label(row), first, seats });
+                rows.push(Row { label: row_label(row), first, seats, attributes: BTreeMap::new() });
                 first += count;
             }
             if rows.is_empty() {
@@ -249,7 +250,7 @@ pub fn build(capacity: u32) -> Result<Venue, BowlError> {
             blocks.push(Block {
                 id: label.clone(),
                 label,
-                zone: category(sector.side, at, tiers),
+                zone: category(sector.side, at, tiers).id().to_owned(),
                 tier: u8::try_from(at + 1).unwrap_or(u8::MAX),
                 outline: outline(sector, reach).into_iter().map(place).collect(),
                 rows,
@@ -263,7 +264,14 @@ pub fn build(capacity: u32) -> Result<Venue, BowlError> {
         h: PITCH.1,
     };
     let size = |half: f64| 2 * half.round() as i32;
-    Ok(Venue { width: size(half.0), height: size(half.1), field, blocks, seats: first })
+    let zones = Category::ALL.map(|zone| MapZone {
+        id: zone.id().to_owned(),
+        name: zone.name().to_owned(),
+        color: zone.color().to_owned(),
+    });
+    let (width, height) = (size(half.0), size(half.1));
+    let (zones, areas) = (zones.into(), Vec::new());
+    Ok(Venue { width, height, field, zones, blocks, areas, seats: first })
 }
 
 /// A polygon around the rows between two radii.
@@ -339,9 +347,11 @@ mod tests {
     #[test]
     fn all_zones_have_seats_and_the_first_is_nearest() {
         let venue = build(82_500).unwrap();
-        let plan = venue.plan([4, 3, 2, 1]).unwrap();
-        for zone in Category::ALL {
-            let seats = (0..82_500).filter(|s| plan.row_of(*s).unwrap().zone == zone.index());
+        let dearest_first =
+            |zone: &str| zone.strip_prefix("cat").map(|n| 5 - n.parse::<u64>().unwrap());
+        let plan = venue.plan(dearest_first).unwrap();
+        for (at, zone) in Category::ALL.into_iter().enumerate() {
+            let seats = (0..82_500).filter(|s| usize::from(plan.row_of(*s).unwrap().zone) == at);
             assert!(seats.count() > 5_000, "{zone:?}");
         }
         assert_eq!(plan.price_of(0), 4, "the first block is along the side");

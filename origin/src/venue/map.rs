@@ -26,7 +26,7 @@ impl MapDocument {
     pub fn new(venue: &Venue) -> Result<Self, serde_json::Error> {
         let mut plain = Vec::new();
         venue.serialize(&mut serde_json::Serializer::new(&mut plain))?;
-        let hash = hex(&Sha256::digest(&plain)[..16]);
+        let hash = hex(&Sha256::digest(&plain));
         Ok(Self { hash, gzip: gzip(&plain), plain: plain.into() })
     }
 }
