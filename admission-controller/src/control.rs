@@ -16,6 +16,7 @@ use keys::{
 use crate::claims::RoomFacts;
 use crate::front::{self, Called, Drive, FrontState};
 use crate::metrics::Metrics;
+use crate::noshow::{self, NoShows};
 use crate::pace::{self, Binding, Decision, Inputs, Left, Signals};
 use crate::signals::Heard;
 use crate::store::{
@@ -142,6 +143,7 @@ struct Runtime {
     front: FrontState,
     pace: pace::State,
     called: Called,
+    noshows: NoShows,
     /// Claims that had counted when we last looked.
     admitted_total: u64,
     /// Visitors who came in under a number that was open ahead, not counted as called yet.
@@ -204,7 +206,7 @@ impl Control {
         }
         let Statuses { mut rooms, silent } = store.status(now).await?;
         self.meet(store, &rooms, now).await?;
-        self.take_in(store, &rooms).await?;
+        self.take_in(store, &rooms, now).await?;
         self.draw(store, &mut rooms, &inbox.beacons, now).await?;
 
         let mut planned = Vec::new();
@@ -299,7 +301,12 @@ impl Control {
     }
 
     /// Takes in what requests have brought, at this controller and at the others.
-    async fn take_in(&mut self, store: &Store, rooms: &[RoomStatus]) -> Result<(), StoreError> {
+    async fn take_in(
+        &mut self,
+        store: &Store,
+        rooms: &[RoomStatus],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         for status in rooms {
             let event = &status.room.spec.event;
             let Some(runtime) = self.rooms.get_mut(event) else { continue };
@@ -309,11 +316,13 @@ impl Control {
                 for at in aside(move || front::scattered(&gaps, &orders)).await? {
                     let passed = runtime.front.give_back(at.lane, at.first, at.count);
                     runtime.called.were_gaps(passed);
+                    runtime.noshows.were_gaps(passed);
                 }
             }
             let came = status.admitted_total.saturating_sub(runtime.admitted_total);
             runtime.admitted_total = status.admitted_total;
             runtime.early += runtime.called.came(came);
+            runtime.noshows.came(came, runtime.pace.per_sec, now);
         }
         Ok(())
     }
@@ -358,6 +367,7 @@ impl Control {
             // The law goes on where it was, and whoever was called is still on the way in.
             let law = store.law(line).await?;
             let per_sec = law.as_ref().map_or(spec.pace.per_sec_start, |law| law.per_sec);
+            let noshow_share = law.as_ref().map_or(0.0, |law| law.noshow_share);
             let mut called = Called::default();
             if let Some(law) = &law {
                 called.add(law.called, law.at.min(now));
@@ -365,6 +375,7 @@ impl Control {
             if let Some(last) = signed.last() {
                 called.add(FrontState::called_since(last, status.issued, &gaps, now), now);
             }
+            let noshows = NoShows::resumed(noshow_share, called.expected(now), now);
             let runtime = Runtime {
                 line: status.room.line,
                 draw,
@@ -372,6 +383,7 @@ impl Control {
                 front,
                 pace: pace::State::starting(per_sec, now),
                 called,
+                noshows,
                 admitted_total: status.admitted_total,
                 early: 0,
                 signed,
@@ -542,11 +554,12 @@ impl Runtime {
             waiting: self.front.waiting(),
             inside: status.inside,
             called: self.called.expected(now),
+            noshow_share: self.noshows.share(),
             left: stock.map(left),
             ..heard.signals
         };
         let is_off = spec.mode == RoomMode::Off;
-        let (pace, decision) = match phase {
+        let (pace, mut decision) = match phase {
             Phase::Open if is_off => {
                 let reason = "everybody is let in: the room's mode is off".to_owned();
                 let pace = spec.pace.per_sec_max;
@@ -582,6 +595,11 @@ impl Runtime {
         // Mode off lets everybody in without the front; were it moved by number now, whoever is
         // drawn below it would enter at once when the mode changes.
         let is_drawing = self.orders.contains(&Order::Unknown);
+        let haste = self.noshows.haste(spec.pace.noshow_factor_max);
+        if !is_off && decision.pace_per_sec > 0.0 && signals.waiting > 0 {
+            let also = noshow::reason(signals.noshow_share, haste);
+            decision.reason.extend(also.map(|also| format!("; {also}")));
+        }
         let drive = Drive {
             pace_per_sec: if is_drawing { 0.0 } else { decision.pace_per_sec },
             weights: spec.lanes,
@@ -589,6 +607,7 @@ impl Runtime {
             issued: status.issued,
             is_off: is_off && phase == Phase::Open && !is_drawing,
             followed: Lane::ALL.map(|lane| front::followed(&self.signed, lane, now)),
+            haste,
         };
         let front::Advance { state, called } = front::advance(&self.front, &drive, now);
         let claims = Front {
@@ -654,6 +673,7 @@ impl Runtime {
             line: self.line,
             per_sec: plan.pace.per_sec,
             called: self.called.expected(now).saturating_add(plan.called),
+            noshow_share: self.noshows.share(),
             at: now,
         }
     }
@@ -692,6 +712,7 @@ impl Runtime {
         let early = std::mem::take(&mut self.early);
         self.front = plan.front;
         self.called.add(plan.called, now);
+        self.noshows.called(plan.called);
         self.called.came(early);
         match sealed {
             Ok(sealed) => {
@@ -845,8 +866,8 @@ pub(crate) fn band(stock: &Stock) -> StockBand {
 
 /// A decision that the law has no part in.
 fn fixed(pace_per_sec: f64, binding: Binding, reason: String, signals: &Signals) -> Decision {
-    let Signals { waiting, inside, called, .. } = *signals;
-    let inputs = Inputs { inside, called, waiting, ..Inputs::default() };
+    let Signals { waiting, inside, called, noshow_share, .. } = *signals;
+    let inputs = Inputs { inside, called, waiting, noshow_share, ..Inputs::default() };
     Decision { pace_per_sec, headroom: None, binding, reason, is_over_target: false, inputs }
 }
 
@@ -855,6 +876,8 @@ fn measure(view: &RoomView, metrics: &Metrics) {
     metrics.pace_per_second.with_label_values(&[event]).set(view.decision.pace_per_sec);
     metrics.inside.with_label_values(&[event]).set(int(view.inside));
     metrics.called.with_label_values(&[event]).set(int(view.called));
+    let share = view.decision.inputs.noshow_share;
+    metrics.noshow_share.with_label_values(&[event]).set(share);
     for entry in view.front().map(|front| front.lanes.as_slice()).unwrap_or_default() {
         let labels = [event, entry.lane.label()];
         metrics.front.with_label_values(&labels).set(int(entry.f0));
@@ -998,6 +1021,35 @@ mod tests {
         let called = before.called..=before.called + 10;
         assert!(called.contains(&after.called), "{} after {}", after.called, before.called);
         stage.end().await;
+    }
+
+    #[tokio::test]
+    async fn the_absent_make_the_front_faster_also_after_a_restart() {
+        let mut stage = Stage::with_room(spec()).await;
+        let keyring = key_from(NOW);
+        stage.tick(&keyring, NOW).await;
+        for runtime in stage.control.rooms.values_mut() {
+            runtime.noshows = NoShows::resumed(0.6, 0, NOW);
+        }
+        let before = stage.tick(&keyring, NOW.plus_secs(1)).await;
+        check_haste(&before);
+        let mut stage = stage.restarted(NOW.plus_secs(2)).await;
+        let after = stage.tick(&keyring, NOW.plus_secs(2)).await;
+        check_haste(&after);
+        stage.end().await;
+    }
+
+    #[track_caller]
+    fn check_haste(view: &RoomView) {
+        let Decision { pace_per_sec, inputs, reason, .. } = &view.decision;
+        assert!((inputs.noshow_share - 0.6).abs() < 0.02, "{}", inputs.noshow_share);
+        assert!(
+            reason.ends_with("60 % of those called do not come: the front moves 2.5 times as fast"),
+            "{reason}"
+        );
+        let standard = view.front().unwrap().lane(Lane::Standard).unwrap();
+        let per_sec = f64::from(u32::try_from(standard.pace_milli).unwrap()) / 1000.0;
+        assert!((per_sec / pace_per_sec - 2.5).abs() < 0.1, "{per_sec} of {pace_per_sec}");
     }
 
     #[tokio::test]

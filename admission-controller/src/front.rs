@@ -287,6 +287,9 @@ pub struct Drive {
     pub is_off: bool,
     /// The front does not stand below this, by [`Lane::index`]: see [`followed`].
     pub followed: [u64; 3],
+    /// By what the pace of lanes where somebody waits is multiplied, as not all who are called come:
+    /// see [`crate::noshow`]. It moves no limit.
+    pub haste: f64,
 }
 
 /// A new line, and how many visitors the front has called since the last one.
@@ -314,9 +317,12 @@ pub fn advance(old: &FrontState, drive: &Drive, now: Timestamp) -> Advance {
         old.lanes[lane].people_between(reached[lane].walked, issued[lane]) > 0
     });
     let paces = split(drive.pace_per_sec, drive.weights, is_waiting, arrived_per_sec);
-    let pace_millis = paces.map(to_milli);
-    let ahead: [u64; 3] =
-        std::array::from_fn(|lane| issued[lane].saturating_add(pace_millis[lane].div_ceil(1000)));
+    let pace_millis: [u64; 3] = std::array::from_fn(|lane| {
+        to_milli(if is_waiting[lane] { paces[lane] * drive.haste } else { paces[lane] })
+    });
+    let ahead: [u64; 3] = std::array::from_fn(|lane| {
+        issued[lane].saturating_add(to_milli(paces[lane]).div_ceil(1000))
+    });
     let fronts: [u64; 3] = std::array::from_fn(|lane| {
         let Reached { plain, walked, .. } = reached[lane];
         let front =
@@ -568,7 +574,8 @@ mod tests {
 
     fn drive(pace_per_sec: f64, issued: [u64; 3]) -> Drive {
         let weights = LaneWeights::default();
-        Drive { pace_per_sec, weights, headroom: None, issued, is_off: false, followed: [0; 3] }
+        let (followed, haste) = ([0; 3], 1.0);
+        Drive { pace_per_sec, weights, headroom: None, issued, is_off: false, followed, haste }
     }
 
     /// What is published of a state.
@@ -790,6 +797,7 @@ mod tests {
             after_ms: u64,
             pace: f64,
             headroom: Option<u64>,
+            haste: f64,
         },
         Restart {
             after_ms: u64,
@@ -802,8 +810,10 @@ mod tests {
             2 => (0..3_usize, 1..200_u64).prop_map(|(lane, count)| Happening::Lease { lane, count }),
             1 => (0..3_usize, 1..80_u64)
                 .prop_map(|(lane, count)| Happening::GiveBack { lane, count }),
-            6 => (1..3000_u64, prop_oneof![Just(0.0), 0.1..200.0_f64], headroom)
-                .prop_map(|(after_ms, pace, headroom)| Happening::Tick { after_ms, pace, headroom }),
+            6 => (1..3000_u64, prop_oneof![Just(0.0), 0.1..200.0_f64], headroom, 0.0..5.0_f64)
+                .prop_map(|(after_ms, pace, headroom, haste)| {
+                    Happening::Tick { after_ms, pace, headroom, haste }
+                }),
             1 => (1..15_000_u64).prop_map(|after_ms| Happening::Restart { after_ms }),
         ]
     }
@@ -825,7 +835,7 @@ mod tests {
             // Every gap there ever was, for the front forgets those it has passed.
             let mut gaps = [Gaps::default(), Gaps::default(), Gaps::default()];
             for (seq, happening) in (2..).zip(happenings) {
-                let (after_ms, pace, headroom) = match happening {
+                let (after_ms, pace, headroom, haste) = match happening {
                     Happening::Lease { lane, count } => {
                         issued[lane] += count;
                         continue;
@@ -851,13 +861,15 @@ mod tests {
                                 state.give_back(Lane::ALL[lane], first, last - first + 1);
                             }
                         }
-                        (0, 5.0, None)
+                        (0, 5.0, None, 1.0)
                     }
-                    Happening::Tick { after_ms, pace, headroom } => (after_ms, pace, headroom),
+                    Happening::Tick { after_ms, pace, headroom, haste } => {
+                        (after_ms, pace, headroom, haste)
+                    }
                 };
                 now_ms += after_ms;
                 let now = at_ms(now_ms);
-                let drive = Drive { headroom, ..drive(pace, issued) };
+                let drive = Drive { headroom, haste, ..drive(pace, issued) };
                 let next = advance(&state, &drive, now).state;
                 let document = document(&next, seq);
                 let elapsed_ms = u64::try_from(
@@ -874,7 +886,9 @@ mod tests {
                     prop_assert!(
                         called <= old.limit.saturating_sub(old.f0), "past what was signed");
                     // And its end is bounded by the numbers there are, and by the spaces inside.
-                    let bound = issued[lane.index()] + new.pace_milli.div_ceil(1000);
+                    // Haste opens no number that the plain pace would not.
+                    let plain = to_milli(pace).div_ceil(1000);
+                    let bound = issued[lane.index()] + plain;
                     prop_assert!(new.limit <= bound.max(new.f0), "credit was banked");
                     passed += called;
                     ahead += people(gaps, new.limit) - people(gaps, new.f0);
@@ -884,11 +898,13 @@ mod tests {
                     prop_assert!(ahead <= left, "{ahead} called into {left} spaces");
                 }
                 let shared: u64 = next.lanes.iter().map(|lane| lane.pace_milli).sum();
-                prop_assert!(shared <= to_milli(pace) + 1, "more pace shared than there is");
+                let most = to_milli(pace * haste.max(1.0)) + 1;
+                prop_assert!(shared <= most, "more pace shared than there is");
                 if next.lanes[STANDARD].waiting() > 0 {
                     let weights = LaneWeights::default();
                     let share = pace * f64::from(weights.suspect) / 100.0;
-                    prop_assert!(next.lanes[SUSPECT].pace_milli <= to_milli(share) + 1);
+                    let most = to_milli(share * haste.max(1.0)) + 1;
+                    prop_assert!(next.lanes[SUSPECT].pace_milli <= most);
                 }
                 (state, published) = (next, document);
             }

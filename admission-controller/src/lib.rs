@@ -1,6 +1,7 @@
 //! The admission controller: who may enter now, at what pace, and why?
 //!
-//! Pure files decide: [`pace`] (how fast), [`front`] (how far), [`claims`] (who). The store keeps
+//! Pure files decide: [`pace`] (how fast), [`noshow`] (how much faster, as not all come), [`front`]
+//! (how far), [`claims`] (who). The store keeps
 //! what must survive, `control` ties them together twice a second, and `http` is the shell
 //! towards edges and people. [`start()`] runs it all.
 
@@ -13,6 +14,7 @@ mod drand;
 pub mod front;
 mod http;
 mod metrics;
+pub mod noshow;
 pub mod pace;
 mod signals;
 mod start;

@@ -16,6 +16,7 @@ pub struct Metrics {
     pub(crate) waiting: IntGaugeVec,
     pub(crate) inside: IntGaugeVec,
     pub(crate) called: IntGaugeVec,
+    pub(crate) noshow_share: GaugeVec,
     pub(crate) claims_total: IntCounterVec,
     pub(crate) renewals_total: IntCounterVec,
     pub(crate) ends_total: IntCounterVec,
@@ -97,7 +98,7 @@ impl Metrics {
         Ok(Self {
             pace_per_second: gauges(
                 "admission_pace_per_second",
-                "Positions a second by which the front moves; 0 while it stands.",
+                "Visitors a second who are to come in; 0 while the front stands.",
                 &["event"],
             )?,
             front: numbers(
@@ -119,6 +120,11 @@ impl Metrics {
             called: numbers(
                 "admission_called",
                 "Visitors whose turn came within the last minute and who have not come in.",
+                &["event"],
+            )?,
+            noshow_share: gauges(
+                "admission_noshow_share",
+                "Share of those called that does not come, as learned; the front moves faster for it.",
                 &["event"],
             )?,
             claims_total: counters(
@@ -205,6 +211,7 @@ impl Metrics {
         let _ = self.pace_per_second.remove_label_values(&[event]);
         let _ = self.inside.remove_label_values(&[event]);
         let _ = self.called.remove_label_values(&[event]);
+        let _ = self.noshow_share.remove_label_values(&[event]);
         for lane in Lane::ALL {
             for gauge in [&self.front, &self.issued, &self.waiting] {
                 let _ = gauge.remove_label_values(&[event, lane.label()]);

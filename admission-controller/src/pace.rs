@@ -1,4 +1,4 @@
-//! Decides how many positions a second the front may move, and says why in one sentence.
+//! Decides how many visitors a second may come in, and says why in one sentence.
 //!
 //! Additive increase, multiplicative decrease: the pace creeps up while the origin is well below
 //! its targets and somebody waits, and falls by a third when one of them is missed. It is a first
@@ -86,6 +86,8 @@ pub struct Signals {
     pub inside: u64,
     /// Visitors whose turn has come lately and who have not claimed yet.
     pub called: u64,
+    /// Share of those called that does not come, as learned: 0 to 1.
+    pub noshow_share: f64,
     /// Stock, if the origin tells it.
     pub left: Option<Left>,
 }
@@ -205,12 +207,16 @@ pub struct Inputs {
     pub called: u64,
     /// Waiting.
     pub waiting: u64,
+    /// Share of those called that does not come, as learned: 0 to 1.
+    #[serde(default)]
+    pub noshow_share: f64,
 }
 
 /// What a step decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
-    /// The pace to publish; 0 while the front stands.
+    /// Visitors a second who are to come in; 0 while the front stands. The front moves faster if
+    /// not all who are called come.
     pub pace_per_sec: f64,
     /// How many more may be let in at this moment, if `inside_max` bounds it.
     pub headroom: Option<u64>,
@@ -256,6 +262,7 @@ pub fn step(
         inside: signals.inside,
         called: signals.called,
         waiting: signals.waiting,
+        noshow_share: signals.noshow_share,
     };
     let measured = [
         (Binding::Errors, inputs.error_share, ERROR_SHARE_MAX),
@@ -393,6 +400,7 @@ mod tests {
         latency_p95_ms: 250.0,
         db_cpu: 0.8,
         inside_max: Some(500),
+        noshow_factor_max: 5.0,
     };
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

@@ -55,6 +55,7 @@ impl TestStack {
             latency_p95_ms: 20_000.0,
             db_cpu: 1.0,
             inside_max: None,
+            noshow_factor_max: 5.0,
         };
         // A busy machine is not what the seat map should follow here.
         config.origin.pinned_mode = Some(origin::live::Mode::Map);
@@ -267,6 +268,7 @@ pub fn standing() -> PaceLimits {
         latency_p95_ms: 20_000.0,
         db_cpu: 1.0,
         inside_max: None,
+        noshow_factor_max: 5.0,
     }
 }
 

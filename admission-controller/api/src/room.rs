@@ -47,6 +47,10 @@ pub struct PaceLimits {
     /// Most visitors inside at once; absent means no such bound.
     #[serde(default)]
     pub inside_max: Option<u64>,
+    /// Not all who are called come: the front moves up to so many times as fast, that the others
+    /// come at the pace. 1 means that it does not.
+    #[serde(default = "default_noshow_factor_max")]
+    pub noshow_factor_max: f64,
 }
 
 /// How the lanes share the pace.
@@ -143,6 +147,7 @@ impl Default for PaceLimits {
             latency_p95_ms: 250.0,
             db_cpu: 0.8,
             inside_max: None,
+            noshow_factor_max: default_noshow_factor_max(),
         }
     }
 }
@@ -160,6 +165,9 @@ impl Default for Forward {
     fn default() -> Self {
         Self { body_bytes_max: 1 << 20 }
     }
+}
+fn default_noshow_factor_max() -> f64 {
+    5.0 // makes up for four absent of five
 }
 fn default_mode() -> RoomMode {
     RoomMode::Auto
@@ -237,6 +245,9 @@ impl RoomSpec {
         }
         if !(0.05..=1.0).contains(&pace.db_cpu) {
             return refuse("pace.db_cpu", "between 0.05 and 1");
+        }
+        if !(1.0..=5.0).contains(&pace.noshow_factor_max) {
+            return refuse("pace.noshow_factor_max", "between 1 and 5");
         }
         if self.lanes.standard == 0 {
             return refuse("lanes.standard", "above 0");

@@ -129,7 +129,7 @@ struct PaceShape {
     changed_at: Timestamp,
     per_sec_min: f64,
     per_sec_max: f64,
-    terms: [TermShape; 4],
+    terms: [TermShape; 5],
 }
 
 #[derive(Serialize)]
@@ -189,6 +189,13 @@ impl StateShape {
                     term("errors", inputs.error_share, Some(ERROR_SHARE_MAX), "share"),
                     term("database", inputs.db_cpu, Some(limits.db_cpu), "share"),
                     term("inside", Some(inside), limits.inside_max.map(count), "visitors"),
+                    // Beyond the target, fewer come than are to.
+                    term(
+                        "noshow",
+                        Some(inputs.noshow_share),
+                        Some(1.0 - 1.0 / limits.noshow_factor_max),
+                        "share",
+                    ),
                 ],
             },
             signals: [origin, edges],

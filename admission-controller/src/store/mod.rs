@@ -171,6 +171,8 @@ pub struct Law {
     pub per_sec: f64,
     /// Visitors who were called and have not come.
     pub called: u64,
+    /// Share of those called that does not come, as learned: 0 to 1.
+    pub noshow_share: f64,
     /// As of when.
     pub at: Timestamp,
 }

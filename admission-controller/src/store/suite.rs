@@ -364,8 +364,14 @@ async fn the_law_goes_on_where_it_was(open: &impl AsyncFn() -> Store) {
     let store = open().await;
     let line = room(&store, "law").await;
     assert_eq!(store.law(line.clone()).await.unwrap(), None);
-    let law =
-        |per_sec| Law { event: line.event.clone(), line: line.line, per_sec, called: 12, at: NOW };
+    let law = |per_sec| Law {
+        event: line.event.clone(),
+        line: line.line,
+        per_sec,
+        called: 12,
+        noshow_share: per_sec / 100.0,
+        at: NOW,
+    };
     store.keep_laws(vec![law(36.0)]).await.unwrap();
     store.keep_laws(vec![law(37.8)]).await.unwrap();
     drop(store);

@@ -88,6 +88,11 @@ impl Embedded {
                         int(law.at.as_millis())
                     ],
                 )?;
+                execute(
+                    tx,
+                    "INSERT OR REPLACE INTO noshows (event, line, share) VALUES (?, ?, ?)",
+                    params![law.event.as_str(), int(law.line), law.noshow_share],
+                )?;
             }
             Ok(())
         })
@@ -97,7 +102,12 @@ impl Embedded {
     pub(in crate::store) async fn law(&self, line: LineId) -> Result<Option<Law>, StoreError> {
         self.run(move |_, tx| {
             let mut query = tx
-                .prepare_cached("SELECT per_sec, called, at FROM laws WHERE event = ? AND line = ?")
+                .prepare_cached(
+                    // A database from before shares were learned has none.
+                    "SELECT per_sec, called, at, coalesce(share, 0.0)
+                     FROM laws LEFT JOIN noshows USING (event, line)
+                     WHERE event = ? AND line = ?",
+                )
                 .map_err(failed)?;
             let law = query.query_row(params![line.event.as_str(), int(line.line)], |row| {
                 Ok(Law {
@@ -105,6 +115,7 @@ impl Embedded {
                     line: line.line,
                     per_sec: row.get(0)?,
                     called: number_at(row, 1)?,
+                    noshow_share: row.get(3)?,
                     at: number_at(row, 2).map(Timestamp::from_millis)?,
                 })
             });

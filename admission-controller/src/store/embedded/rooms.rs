@@ -125,6 +125,7 @@ impl Embedded {
                 "DELETE FROM fronts WHERE event = ?",
                 "DELETE FROM passes WHERE event = ?",
                 "DELETE FROM laws WHERE event = ?",
+                "DELETE FROM noshows WHERE event = ?",
                 "DELETE FROM draws WHERE event = ?",
                 "DELETE FROM suspicions WHERE event = ?",
             ] {

@@ -15,6 +15,8 @@ use super::{Redis, lock};
 struct LawText {
     per_sec: f64,
     called: u64,
+    #[serde(default)] // a law from before shares were learned has none
+    noshow_share: f64,
     at: Timestamp,
 }
 
@@ -104,8 +106,8 @@ impl Redis {
     }
 
     pub(in crate::store) async fn keep_laws(&self, laws: Vec<Law>) -> Result<(), StoreError> {
-        for Law { event, line, per_sec, called, at } in laws {
-            let law = json(&LawText { per_sec, called, at })?;
+        for Law { event, line, per_sec, called, noshow_share, at } in laws {
+            let law = json(&LawText { per_sec, called, noshow_share, at })?;
             self.event(&event, Call::new("keep_law").arg(line).arg(law)).await?;
         }
         Ok(())
@@ -117,8 +119,8 @@ impl Redis {
         if text.is_empty() {
             return Ok(None);
         }
-        let LawText { per_sec, called, at } = parse("a law", &text)?;
-        Ok(Some(Law { event: line.event, line: line.line, per_sec, called, at }))
+        let LawText { per_sec, called, noshow_share, at } = parse("a law", &text)?;
+        Ok(Some(Law { event: line.event, line: line.line, per_sec, called, noshow_share, at }))
     }
 
     pub(in crate::store) async fn announce_draw(
