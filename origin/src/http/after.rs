@@ -42,13 +42,12 @@ const UNDELIVERABLE_MAX: usize = 100;
 
 /// Routes of the internal listener.
 pub(super) fn routes() -> Router<Arc<App>> {
-    let order = "/internal/v1/events/{event}/orders/{order}";
     Router::new()
         .route("/api/v1/checkin", post(check_in))
         .route("/api/v1/checkin/batch", post(check_in_later))
         .route("/api/v1/checkin/{event}/trail", get(trail))
-        .route(&format!("{order}/refund"), post(refund))
-        .route(&format!("{order}/send"), post(send_for_operator))
+        .route("/internal/v1/events/{event}/orders/{order}/refund", post(refund))
+        .route("/internal/v1/events/{event}/orders/{order}/send", post(send_for_operator))
         .route("/internal/v1/events/{event}/cancel", post(cancel))
         .route("/internal/v1/undeliverable", get(undeliverable))
 }

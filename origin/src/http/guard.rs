@@ -97,6 +97,7 @@ fn count(
 fn label(path: Option<&MatchedPath>) -> &'static str {
     let path = path.map_or("", MatchedPath::as_str);
     match path.strip_prefix(super::pass_on::PREFIX).unwrap_or(path) {
+        "/api/v1/openapi.json" => "description",
         "/api/v1/events" => "events",
         "/api/v1/events/{event}" => "event",
         "/api/v1/maps/{hash}" => "map",

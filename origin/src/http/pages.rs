@@ -18,6 +18,9 @@ use crate::venue::hex;
 /// Name and content of every file in `pages/`, made by `build.rs`.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));
 
+/// What visitors may ask, as OpenAPI.
+const DESCRIPTION: &[u8] = include_bytes!("../../openapi.json");
+
 /// A page for addresses that lead nowhere.
 const NOT_FOUND: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
     <title>Not found</title><link rel=\"stylesheet\" href=\"/assets/shop.css\">\
@@ -27,6 +30,7 @@ const NOT_FOUND: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\
 #[derive(Debug)]
 pub struct Pages {
     files: BTreeMap<&'static str, File>,
+    description: File,
 }
 
 #[derive(Debug)]
@@ -41,31 +45,40 @@ impl Pages {
     /// Hashes and compresses all files.
     #[must_use]
     pub fn new() -> Self {
-        let files = FILES.iter().filter_map(|(name, content)| {
-            let hash = hex(&Sha256::digest(content)[..12]);
-            let file = File {
-                kind: kind(name)?,
-                etag: HeaderValue::try_from(format!("\"{hash}\"")).ok()?,
-                plain: Bytes::from_static(content),
-                gzip: gzip(content),
-            };
-            Some((*name, file))
-        });
-        Self { files: files.collect() }
+        let files = FILES
+            .iter()
+            .filter_map(|(name, content)| Some((*name, File::new(kind(name)?, content))));
+        let json = HeaderValue::from_static("application/json");
+        Self { files: files.collect(), description: File::new(json, DESCRIPTION) }
     }
 
     fn serve(&self, name: &str, asked: &HeaderMap) -> Response {
-        let Some(file) = self.files.get(name) else { return nothing_here() };
-        let known = is_known(asked, &file.etag);
-        let mut response = if known {
+        match self.files.get(name) {
+            Some(file) => file.serve(asked, HeaderValue::from_static("no-cache")),
+            None => nothing_here(),
+        }
+    }
+}
+
+impl File {
+    fn new(kind: HeaderValue, content: &'static [u8]) -> Self {
+        let hash = hex(&Sha256::digest(content)[..12]);
+        // Hex in quotes fits every header.
+        let etag = HeaderValue::try_from(format!("\"{hash}\""));
+        let etag = etag.unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+        Self { kind, etag, plain: Bytes::from_static(content), gzip: gzip(content) }
+    }
+
+    fn serve(&self, asked: &HeaderMap, cache: HeaderValue) -> Response {
+        let mut response = if is_known(asked, &self.etag) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
-            squeezed(asked, &file.plain, &file.gzip)
+            squeezed(asked, &self.plain, &self.gzip)
         };
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, file.kind.clone());
-        headers.insert(header::ETAG, file.etag.clone());
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::CONTENT_TYPE, self.kind.clone());
+        headers.insert(header::ETAG, self.etag.clone());
+        headers.insert(header::CACHE_CONTROL, cache);
         response
     }
 }
@@ -149,6 +162,11 @@ pub async fn order(
         Ok(_) => app.pages.serve("order.html", &asked),
         Err(_) => nothing_here(),
     }
+}
+
+/// `GET /api/v1/openapi.json`
+pub async fn description(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
+    app.pages.description.serve(&asked, HeaderValue::from_static("public, max-age=300"))
 }
 
 /// `GET /assets/{name}`

@@ -28,6 +28,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/events/{event}", get(pages::event))
         .route("/orders/{order}", get(pages::order))
         .route("/assets/{name}", get(pages::asset))
+        .route("/api/v1/openapi.json", get(pages::description))
         .merge(catalogue::routes())
         .route("/api/v1/maps/{hash}", get(map))
         .route("/api/v1/events/{event}/orders", axum::routing::post(orders::make))

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::{Origin, OriginConfig, OriginParts, StartError, start};
 
+mod described;
 mod live;
 mod stores;
 
