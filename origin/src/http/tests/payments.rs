@@ -101,7 +101,7 @@ async fn eventually(is_so: impl AsyncFn() -> bool, what: impl Fn() -> String) {
 
 #[tokio::test]
 async fn what_was_promised_is_reserved_confirmed_and_captured_once() {
-    let terms = "pricing.events.wc2026-final = { currency = \"EUR\", ticket_fee = 150, \
+    let terms = "pricing.events.wc2026-final = { ticket_fee = 150, \
                  order_fee = 200, tax_basis_points = 725, is_tax_included = false }";
     let market = Market::open(&["a"], terms).await;
     let ana = market.house.visitor();
@@ -113,11 +113,11 @@ async fn what_was_promised_is_reserved_confirmed_and_captured_once() {
         hold["bill"],
         json!({"tickets": tickets, "fees": fees, "tax": tax, "is_tax_included": false})
     );
-    assert_eq!((&hold["total"], &hold["currency"]), (&json!(sum + tax), &json!("EUR")));
+    assert_eq!((&hold["total"], &hold["currency"]), (&json!(sum + tax), &json!("USD")));
     let order = ana.pay(hold["hold"].as_str().unwrap(), "pm_card_visa", "k").await.succeeds(201);
     assert_eq!((&order["total"], &order["bill"]), (&hold["total"], &hold["bill"]));
     market.settles(1, sum + tax).await;
-    assert!(market.a.ledger().iter().all(|line| line.currency == "eur"));
+    assert!(market.a.ledger().iter().all(|line| line.currency == "usd"));
 }
 
 #[tokio::test]
