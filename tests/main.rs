@@ -9,6 +9,7 @@ mod bots;
 mod bounds;
 mod cache;
 mod catalogue;
+mod clients;
 mod configuration;
 mod draw;
 mod expiry;

@@ -20,6 +20,8 @@ const DRAW: &str = include_str!("../pages/draw.html");
 const STYLE: &str = include_str!("../pages/waiting.css");
 const SCRIPT: &str = include_str!("../pages/waiting.js");
 const DRAW_SCRIPT: &str = include_str!("../pages/draw.js");
+/// For pages and apps that show the line themselves.
+const MODULE: &str = include_str!("../pages/waiting-room.mjs");
 const ENGLISH: &str = include_str!("../pages/words/en.txt");
 /// The words of the other languages, each fetched by those who read it.
 const WORDS: [(&str, &str); 9] = [
@@ -116,7 +118,7 @@ impl Pages {
     #[must_use]
     pub fn new() -> Self {
         let mut hash = Sha256::new();
-        for text in [STYLE, SCRIPT, DRAW_SCRIPT, ENGLISH] {
+        for text in [STYLE, SCRIPT, DRAW_SCRIPT, MODULE, ENGLISH] {
             hash.update(text);
         }
         for (_, text) in WORDS {
@@ -133,6 +135,7 @@ impl Pages {
             ("waiting.css", "text/css; charset=utf-8", STYLE),
             ("waiting.js", javascript, script.as_str()),
             ("draw.js", javascript, DRAW_SCRIPT),
+            ("waiting-room.mjs", javascript, MODULE),
         ];
         let files = files.into_iter().chain(words);
         let assets = files.map(|(name, media_type, text)| {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use admission_api::{ClaimOutcome, EndReason, Problem};
+use bytes::Bytes;
 use keys::{EventId, Id128, Lane, Pass, Phase, Place};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ use crate::pages::{PlaceText, safe_path};
 use crate::route::Route;
 use crate::score::Evidence;
 use crate::visit::Visit;
+
+/// What clients may ask, and what they are answered (OpenAPI).
+const DESCRIPTION: &str = include_str!("../openapi.json");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +67,12 @@ impl Desk {
                 self.charge(Budget::Open(visit.network))?;
                 let jwks = self.keyring.load().public_jwks();
                 Ok(Answer::json(200, "document", &jwks).cached("public, max-age=60"))
+            }
+            Route::Description => {
+                self.charge(Budget::Open(visit.network))?;
+                Ok(Answer::empty(200, "document")
+                    .cached("public, max-age=300")
+                    .body("application/json", Bytes::from_static(DESCRIPTION.as_bytes())))
             }
             Route::Asset(name) => {
                 self.charge(Budget::Open(visit.network))?;

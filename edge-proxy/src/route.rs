@@ -23,6 +23,8 @@ pub enum Route {
     PlacePage,
     /// `GET /.waiting-room/draw`
     DrawPage,
+    /// `GET /.well-known/waiting-room/openapi.json`
+    Description,
     /// `GET /api/v1/queue/{event}/stream`
     Stream(EventId),
     /// `GET /.waiting-room/assets/{name}`
@@ -70,6 +72,7 @@ pub fn route(method: &str, path: &str) -> Route {
     }
     match path {
         "/.well-known/waiting-room/jwks.json" => get(Route::Jwks),
+        "/.well-known/waiting-room/openapi.json" => get(Route::Description),
         _ => Route::Foreign,
     }
 }
@@ -97,6 +100,7 @@ mod tests {
         check("POST", "/api/v1/queue/leave",                  Route::Leave);
         check("GET",  "/api/v1/queue/",                       Route::Nothing);
         check("GET",  "/.well-known/waiting-room/jwks.json",  Route::Jwks);
+        check("GET",  "/.well-known/waiting-room/openapi.json", Route::Description);
         check("GET",  "/.waiting-room/place",                 Route::PlacePage);
         check("GET",  "/.waiting-room/draw",                  Route::DrawPage);
         check("POST", "/.waiting-room/draw",                  Route::WrongMethod("GET, HEAD"));

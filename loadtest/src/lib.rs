@@ -11,6 +11,7 @@ pub mod client;
 pub mod crowd;
 pub mod drive;
 pub mod history;
+pub mod holds;
 
 pub mod page;
 pub mod plot;

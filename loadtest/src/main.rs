@@ -9,6 +9,7 @@ use keys::EventId;
 use loadtest::arrivals::Window;
 use loadtest::client::{Target, Targets};
 use loadtest::crowd::Shares;
+use loadtest::holds::{Held, HoldsOptions, holds};
 use loadtest::{DriveOptions, LedgerSource, Report, drive, plot};
 
 /// Crowds for a waiting room.
@@ -26,6 +27,34 @@ enum Command {
     /// Ends with 0 if the history checker found nothing, 1 if it did or could not prove that
     /// there is nothing, 2 if the run could not begin.
     Drive(DriveArgs),
+    /// Takes seats and gives them back as fast as an origin answers, on many connections; tells
+    /// holds a second and how long they took, as JSON.
+    Holds(HoldsArgs),
+}
+
+#[derive(Debug, Args)]
+struct HoldsArgs {
+    /// The origin's address for visitors; loopback only.
+    #[arg(long)]
+    origin: std::net::SocketAddr,
+    /// The event.
+    #[arg(long)]
+    event: EventId,
+    /// Key file with a controller's signing key that the origin trusts.
+    #[arg(long)]
+    keyring: PathBuf,
+    /// Whose key.
+    #[arg(long)]
+    controller: keys::Owner,
+    /// Visitors at once, each on one connection.
+    #[arg(long, default_value_t = 64)]
+    visitors: u32,
+    /// Seats in a hold.
+    #[arg(long, default_value_t = 4)]
+    seats: u32,
+    /// For how long.
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    over: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -103,10 +132,51 @@ struct DriveArgs {
 }
 
 fn main() -> ExitCode {
-    let Command::Drive(args) = Cli::parse().command;
+    let args = match Cli::parse().command {
+        Command::Drive(args) => args,
+        Command::Holds(args) => return measure(args),
+    };
     match run(&args) {
         Ok(report) if report.is_clean() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("loadtest: {}", with_causes(error.as_ref()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn measure(args: HoldsArgs) -> ExitCode {
+    let measured = || -> Result<Held, Box<dyn std::error::Error>> {
+        if !args.origin.ip().is_loopback() {
+            return Err(format!("{} is not a loopback address", args.origin).into());
+        }
+        let options = HoldsOptions {
+            origin: args.origin,
+            event: args.event,
+            keyring: args.keyring,
+            controller: args.controller,
+            visitors: args.visitors,
+            seats: args.seats,
+            over: args.over,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(holds(options))?)
+    };
+    match measured() {
+        Ok(held) => {
+            let quantile = |q| held.micros.value_at_quantile(q) as f64 / 1000.0;
+            let report = serde_json::json!({
+                "holds": held.micros.len(),
+                "released": held.released,
+                "per_sec": held.per_sec(),
+                "p50_ms": quantile(0.5),
+                "p99_ms": quantile(0.99),
+                "max_ms": quantile(1.0),
+            });
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("loadtest: {}", with_causes(error.as_ref()));
             ExitCode::from(2)

@@ -1,5 +1,8 @@
-//! The types that edges, controller and origin exchange. Types only: no I/O, no decisions.
+//! The types that edges, controller and origin exchange. Types only: no I/O, no decisions; but for
+//! apps, the feature `client` adds a client of the public API.
 
+#[cfg(feature = "client")]
+pub mod client;
 mod edge;
 mod latency;
 mod load;
