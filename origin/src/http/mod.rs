@@ -170,17 +170,14 @@ impl App {
 
 /// What visitors reach.
 pub fn public(app: Arc<App>) -> Router {
-    public::routes()
-        .merge(holds::routes())
-        .merge(live::routes())
-        .merge(waitlist::routes())
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
-        .with_state(app)
+    sale(&app).with_state(app)
 }
 
 fn sale(app: &Arc<App>) -> Router<Arc<App>> {
     public::routes()
+        .merge(holds::routes())
+        .merge(live::routes())
+        .merge(waitlist::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(Arc::clone(app), pass_on::pass_on))
         .layer(from_fn_with_state(Arc::clone(app), guard::guard))
