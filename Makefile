@@ -36,6 +36,7 @@ crowd: ## Sends a crowd to the running demo and checks what it was answered (VIS
 test: export RUST_BACKTRACE = 1
 test: tools lint ## Checks format, lints and all tests
 	cargo test --workspace --locked
+	cargo test --package origin --locked --features planted-bugs --test faults
 
 tools: ## Installs what the tests need: packages, and .tools/python
 	@scripts/install test

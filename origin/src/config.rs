@@ -26,6 +26,8 @@ pub use post::PostConfig;
 /// Most scanners' tokens: each is compared with.
 const SCANNERS_MAX: usize = 100;
 
+/// Replaying as many changes takes well under a second.
+const SNAPSHOT_CHANGES: u64 = 20_000;
 /// A lease is renewed three times in this time; a process that freezes is replaced after it.
 const LEASE_MS: u64 = 3000;
 
@@ -124,6 +126,8 @@ pub struct OriginConfig {
     pub pinned_mode: Option<Mode>,
     /// Whether a damaged last record of the log may be put aside at the start.
     pub may_cut_damaged_tail: bool,
+    /// After how many changes a snapshot is taken.
+    pub snapshot_changes: u64,
     /// More fonts for names on tickets, asked in this order after our own.
     pub fonts: Vec<PathBuf>,
     /// Who takes the money.
@@ -279,10 +283,17 @@ fn lease_default() -> u64 {
     LEASE_MS
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LogFile {
     cut_damaged_tail: bool,
+    snapshot_changes: u64,
+}
+
+impl Default for LogFile {
+    fn default() -> Self {
+        Self { cut_damaged_tail: false, snapshot_changes: SNAPSHOT_CHANGES }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -458,6 +469,9 @@ impl TryFrom<OriginFile> for OriginConfig {
         if sandbox.slow_ms > 60_000 {
             return refuse("sandbox.slow_ms", sandbox.slow_ms, "at most 60000");
         }
+        if !(1..=1_000_000).contains(&log.snapshot_changes) {
+            return refuse("log.snapshot_changes", log.snapshot_changes, "1 to 1000000 changes");
+        }
         if let Some(PostgresFile { pool_max, .. }) = &postgres
             && !(2..=1000).contains(pool_max)
         {
@@ -549,6 +563,7 @@ impl TryFrom<OriginFile> for OriginConfig {
             },
             pinned_mode: live.pinned_mode,
             may_cut_damaged_tail: log.cut_damaged_tail,
+            snapshot_changes: log.snapshot_changes,
             fonts: tickets.fonts,
             post,
             scanner_tokens: file.scanner_tokens,
@@ -616,6 +631,7 @@ mod tests {
         check("log.cut_damaged_tail = 1", &["cut_damaged_tail", "boolean"]);
         check("shop_url = \"ftp://x\"", &["shop_url is ftp://x", "https"]);
         check("sms.url = \"https://x\"", &["shop_url is not there"]);
+        check("log.snapshot_changes = 0", &["log.snapshot_changes is 0"]);
         check("limits.in_flight_max = 0", &["limits.in_flight_max is 0"]);
         check("limits.connections_max = 0", &["limits.connections_max is 0"]);
         check("live.streams_max = 0", &["live.streams_max is 0", "1 to 1000000"]);

@@ -60,5 +60,7 @@ mod armed {
         let args = [format!("-{}", point.signal), std::process::id().to_string()];
         let sent = Command::new("kill").args(args).status();
         assert!(sent.is_ok_and(|sent| sent.success()), "no signal could be sent");
+        // It reaches every thread in a moment; this one must not go on before.
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }

@@ -23,11 +23,13 @@ pub enum LogFailure {
     Unknown,
     /// A damaged last record was put aside at start.
     Cut,
-    /// A snapshot was damaged, or did not fit the log.
+    /// A snapshot was damaged, did not fit the log, or was not kept.
     Snapshot,
     /// The rows of the tables did not fit: a seat was about to be sold twice, or somebody else
     /// wrote to them.
     Guard,
+    /// The embedded store's journal was torn.
+    Torn,
 }
 
 impl LogFailure {
@@ -40,6 +42,7 @@ impl LogFailure {
             Self::Cut => "cut",
             Self::Snapshot => "snapshot",
             Self::Guard => "guard",
+            Self::Torn => "torn",
         }
     }
 }

@@ -4,7 +4,7 @@
 //! closes the doors first, then the writers, then the log.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle as Thread;
@@ -24,8 +24,8 @@ use crate::http::{self, App, Doors, Pages, PassOn};
 use crate::live::Hub;
 use crate::live::governor::{Watched, govern};
 use crate::load::Window;
-use crate::log::LogError;
-use crate::metrics::Metrics;
+use crate::log::{JournalTail, LogError, journal_tail};
+use crate::metrics::{LogFailure, Metrics};
 use crate::ownership::{Keeper, KeeperParts, Members, Places};
 use crate::partition::{Clock, Partition, PartitionError, PartitionSetup, Tenure};
 use crate::passes::Passes;
@@ -317,6 +317,26 @@ impl Followers {
     }
 }
 
+/// Tells of a journal that was torn, before SQLite opens it and goes back to the last whole commit.
+fn check_journal(path: &Path, metrics: &Metrics) {
+    match journal_tail(path) {
+        Ok(JournalTail::Whole) => {}
+        Ok(JournalTail::Torn { frames }) => {
+            metrics.log_failed(LogFailure::Torn);
+            tracing::error!(
+                frames,
+                "the journal of {} is torn after {frames} frames: the sale begins at the last \
+                 whole record before. A write that was interrupted was answered to nobody; if \
+                 orders are missing, the disk had confirmed what it did not keep",
+                path.display()
+            );
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the journal of {} cannot be looked at", path.display());
+        }
+    }
+}
+
 /// All that serves, before it has doors.
 struct House {
     app: Arc<App>,
@@ -340,6 +360,9 @@ impl House {
         let began = Instant::now();
         let clock: Clock =
             Arc::new(move || Reading { wall: Timestamp::now(), elapsed: began.elapsed() });
+        if config.postgres.is_none() {
+            check_journal(&data_dir.join("sale.sqlite"), &metrics);
+        }
         let stores = Stores::open(config, &metrics)?;
         let clerk = ClerkSetup {
             owner: config.name.clone(),
@@ -381,6 +404,7 @@ impl House {
                         log: stores.log()?,
                         clock: Arc::clone(&clock),
                         may_cut_damaged_tail: config.may_cut_damaged_tail,
+                        snapshot_changes: config.snapshot_changes,
                         window: Arc::clone(&window),
                         metrics: Arc::clone(&metrics),
                     };
@@ -406,6 +430,7 @@ impl House {
                     places: Arc::clone(&places),
                     clock,
                     may_cut_damaged_tail: config.may_cut_damaged_tail,
+                    snapshot_changes: config.snapshot_changes,
                     window: Arc::clone(&window),
                     metrics: Arc::clone(&metrics),
                 })?;

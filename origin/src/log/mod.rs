@@ -13,12 +13,14 @@ mod postgres;
 mod sqlite;
 #[cfg(test)]
 pub(crate) mod suite;
+mod wal;
 
 use std::time::Duration;
 
 pub use memory::{Fault, MemoryLog};
 pub use postgres::{PostgresLog, RowsMode};
 pub use sqlite::SqliteLog;
+pub use wal::{Tail as JournalTail, tail as journal_tail};
 
 use crate::store::PostgresError;
 use crate::store::rows::RowsError;

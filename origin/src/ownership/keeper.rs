@@ -46,6 +46,8 @@ pub struct KeeperParts {
     pub clock: Clock,
     /// Whether a damaged last record may be put aside.
     pub may_cut_damaged_tail: bool,
+    /// After how many changes a snapshot is taken.
+    pub snapshot_changes: u64,
     /// Where busy time is counted.
     pub window: Arc<Window>,
     /// Where the rest is counted.
@@ -212,6 +214,7 @@ impl Rounds {
             log: (parts.open_log)().map_err(failed)?,
             clock: Arc::clone(&parts.clock),
             may_cut_damaged_tail: parts.may_cut_damaged_tail,
+            snapshot_changes: parts.snapshot_changes,
             window: Arc::clone(&parts.window),
             metrics: Arc::clone(&parts.metrics),
         };

@@ -7,6 +7,8 @@
 mod book;
 mod claim;
 mod error;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod snapshots;
 mod writer;
 
@@ -67,6 +69,8 @@ pub struct PartitionSetup {
     pub clock: Clock,
     /// Whether a damaged last record may be put aside, which forgets what it sold.
     pub may_cut_damaged_tail: bool,
+    /// After how many changes a snapshot is taken.
+    pub snapshot_changes: u64,
     /// Where busy time is counted.
     pub window: Arc<Window>,
     /// Where the rest is counted.

@@ -65,6 +65,7 @@ fn setup(log: Log, clocks: &Clocks, shelf: &Arc<Shelf>) -> PartitionSetup {
         log,
         clock: Arc::new(move || clocks.reading()),
         may_cut_damaged_tail: false,
+        snapshot_changes: 20_000,
         window: Arc::new(Window::new(1, Instant::now())),
         metrics: Arc::new(Metrics::new().unwrap()),
     }

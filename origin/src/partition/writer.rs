@@ -17,6 +17,8 @@ use tokio::sync::oneshot;
 
 use super::book::Book;
 use super::claim::{Claim, Kept};
+#[cfg(feature = "planted-bugs")]
+use super::planted;
 use super::snapshots::Snapshots;
 use super::{Answer, Ask, EventSetup, Job, OpenError, PartitionError, PartitionSetup, Unavailable};
 use crate::failpoint;
@@ -30,11 +32,8 @@ use crate::steady::{Followed, Steady};
 /// Most commands in one record: at this size the disk's delay is paid for many times over, and a
 /// record stays below 200 KB.
 const BATCH_MAX: usize = 512;
-/// A snapshot is taken after this many changes, once nobody waits: replaying as many takes well
-/// under a second.
-const CHANGES_PER_SNAPSHOT: u64 = 20_000;
-/// And after this many even while somebody waits: replaying as many takes a few seconds.
-const CHANGES_PER_SNAPSHOT_MAX: u64 = 100_000;
+/// While somebody waits a snapshot is put off, until there are so many times the changes.
+const SNAPSHOT_PATIENCE: u64 = 5;
 /// How often a record that surely was not written is tried again before the state is read back.
 const APPEND_TRIES: u32 = 3;
 /// Pause between two of these.
@@ -160,7 +159,8 @@ impl Writer {
                 self.serving = None;
             }
             if self.serving.is_some() {
-                let most = if is_idle { CHANGES_PER_SNAPSHOT } else { CHANGES_PER_SNAPSHOT_MAX };
+                let patience = if is_idle { 1 } else { SNAPSHOT_PATIENCE };
+                let most = self.setup.snapshot_changes * patience;
                 if self.changes_since_snapshot >= most {
                     self.at_work(Self::snapshot);
                 }
@@ -236,6 +236,8 @@ impl Writer {
             answer(decided);
             return true;
         }
+        #[cfg(feature = "planted-bugs")]
+        let decided = planted::answered_early(decided);
         let size = entries.len() as u64;
         let record = Record { seq: self.book.seq, epoch: self.claim.epoch, at: now, entries };
         failpoint!("append-begun");
@@ -269,6 +271,8 @@ impl Writer {
                 entries
                     .extend(changes.into_iter().map(|c| Entry { event: event.clone(), change: c }));
             }
+            #[cfg(feature = "planted-bugs")]
+            planted::expire_paying(event, state, now, entries);
         }
     }
 
@@ -277,7 +281,9 @@ impl Writer {
         batch: &mut Vec<Job>,
         now: Timestamp,
         entries: &mut Vec<Entry>,
-    ) -> Vec<(Answer, oneshot::Sender<Result<Answer, Unavailable>>)> {
+    ) -> Vec<Decided> {
+        #[cfg(feature = "planted-bugs")]
+        let before = planted::before(&self.book.states);
         let mut decided = Vec::with_capacity(batch.len());
         for job in batch.drain(..) {
             let Ask { event, command, answer, .. } = match job {
@@ -300,7 +306,15 @@ impl Writer {
             let opening = state.opening();
             let next_seq = self.book.seq + entries.len() as u64;
             state.set_next_seq(next_seq + u64::from(opening.is_some()));
+            #[cfg(feature = "planted-bugs")]
+            let command = planted::forgetful(command);
+            #[cfg(not(feature = "planted-bugs"))]
             let (changes, reply) = state.apply(&command, now);
+            #[cfg(feature = "planted-bugs")]
+            let (changes, reply) = {
+                let old = before.as_ref().and_then(|before| before.get(&event));
+                planted::apply(old, state, &command, now)
+            };
             self.setup.metrics.commanded(&command, &reply);
             if !changes.is_empty()
                 && let Some(opening) = opening
@@ -368,6 +382,12 @@ impl Writer {
         match appended {
             Ok(()) => {
                 self.book.link = link;
+                true
+            }
+            #[cfg(feature = "planted-bugs")]
+            Err(AppendError::Fenced { .. })
+                if planted::append_anyway(&mut self.setup.log, partition, record) =>
+            {
                 true
             }
             Err(error) => {
@@ -442,9 +462,10 @@ impl Writer {
     }
 }
 
-fn answer(
-    decided: impl IntoIterator<Item = (Answer, oneshot::Sender<Result<Answer, Unavailable>>)>,
-) {
+/// An answer, and who waits for it.
+pub(super) type Decided = (Answer, oneshot::Sender<Result<Answer, Unavailable>>);
+
+pub(super) fn answer(decided: impl IntoIterator<Item = Decided>) {
     for (answer, waiting) in decided {
         // Who has gone away does not need to know.
         let _ = waiting.send(Ok(answer));
