@@ -11,13 +11,6 @@ use krilla::text::{Font, GlyphId, KrillaGlyph};
 use rustybuzz::{Direction, UnicodeBuffer};
 use unicode_bidi::BidiInfo;
 
-const REGULAR: [&[u8]; 2] =
-    [include_bytes!("../../fonts/Inter-Regular.ttf"), include_bytes!("../../fonts/DejaVuSans.ttf")];
-const BOLD: [&[u8]; 2] = [
-    include_bytes!("../../fonts/Inter-Bold.ttf"),
-    include_bytes!("../../fonts/DejaVuSans-Bold.ttf"),
-];
-
 /// Fonts of the machine that may be added: a name needs few scripts, and each stays in memory.
 pub const MORE_FONTS_MAX: usize = 8;
 /// Largest font file that is read: the whole of Noto's Chinese, Japanese and Korean is 19 MB.
@@ -118,7 +111,9 @@ impl Letters {
         let own = |files: [&'static [u8]; 2]| -> Vec<Face> {
             files.into_iter().filter_map(Face::new).collect()
         };
-        let (mut regular, mut bold) = (own(REGULAR), own(BOLD));
+        // Noto for Latin, Greek and Cyrillic; DejaVu for what it lacks. Both come as crates.
+        let mut regular = own([notosans::REGULAR_TTF, dejavu::sans::regular()]);
+        let mut bold = own([notosans::BOLD_TTF, dejavu::sans::bold()]);
         for path in more.iter().take(MORE_FONTS_MAX) {
             let path = path.as_ref();
             let named = || path.display().to_string();
