@@ -24,3 +24,4 @@ mod proxying;
 mod restarts;
 mod rotation;
 mod tls;
+mod waitlist;

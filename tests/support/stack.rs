@@ -184,6 +184,20 @@ impl TestStack {
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// Asks the origin as an organiser.
+    pub async fn organiser(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let token = self.config.origin.organisers[0].token.expose();
+        let url = format!("http://{}{path}", self.internal);
+        let request = reqwest::Client::new().request(method.parse().unwrap(), url);
+        let mut request = request.bearer_auth(token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
     /// Sets the level of the seat map, or gives it back to the load.
     pub async fn pin_seat_mode(&self, mode: Option<&str>) {
         let url = format!("http://{}/internal/v1/mode", self.internal);

@@ -4,6 +4,7 @@ mod admin;
 mod after;
 mod body;
 mod catalogue;
+mod contact;
 mod documents;
 mod guard;
 mod holds;
@@ -50,7 +51,7 @@ use crate::venue::{MapDocument, Venue};
 pub use listener::Doors;
 pub use pages::Pages;
 pub use pass_on::PassOn;
-pub use waitlist::PASSLESS_MAX;
+pub use waitlist::{PASSLESS_MAX, page_url};
 
 /// Longest request body, in bytes: an order is a few hundred.
 pub const BODY_BYTES_MAX: usize = 64 << 10;

@@ -17,7 +17,7 @@ use super::holds::hold_id;
 use super::problem::Refused;
 use super::public::{PRIVATE, find_order, unsigned};
 use super::shopper::Shopper;
-use super::{App, Shop, views};
+use super::{App, Shop, contact, views};
 use crate::checkout::Checked;
 use crate::partition::Answer;
 use crate::pay::Gateways;
@@ -27,10 +27,6 @@ use crate::sale::{
 use crate::venue::hex;
 
 const NAME_CHARS_MAX: usize = 100;
-/// RFC 5321.
-const EMAIL_BYTES_MAX: usize = 254;
-/// RFC 5646 recommends room for this much.
-const LOCALE_BYTES_MAX: usize = 35;
 const KEY_BYTES_MAX: usize = 255;
 const TOKEN_BYTES_MAX: usize = 64;
 
@@ -49,6 +45,28 @@ pub struct OrderBody {
     locale: Option<String>,
 }
 
+/// What somebody sends who was offered seats: the offer is the hold.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferOrderBody {
+    payment_token: String,
+    name: String,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    phone: Option<String>,
+    #[serde(default)]
+    locale: Option<String>,
+}
+
+impl OfferOrderBody {
+    /// The same order, of the hold that the offer became.
+    pub fn of(self, entry: Id128) -> OrderBody {
+        let Self { payment_token, name, email, phone, locale } = self;
+        OrderBody { hold: entry.to_string(), payment_token, name, email, phone, locale }
+    }
+}
+
 impl OrderBody {
     fn check(&self, gateways: &Gateways) -> Result<(), Refused> {
         let name = self.name.trim();
@@ -58,30 +76,7 @@ impl OrderBody {
         {
             return Err(Refused::invalid("name is not 1 to 100 printable characters"));
         }
-        let is_address = |email: &String| {
-            let (user, host) = email.split_once('@').unwrap_or(("", ""));
-            email.len() <= EMAIL_BYTES_MAX
-                && !user.is_empty()
-                && !host.is_empty()
-                && !email.chars().any(|c| c.is_control() || c.is_whitespace())
-        };
-        if !self.email.as_ref().is_none_or(is_address) {
-            return Err(Refused::invalid("email is not an address like name@example.org"));
-        }
-        let is_number = |phone: &String| {
-            let digits = phone.strip_prefix('+').unwrap_or("");
-            (7..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
-        };
-        if !self.phone.as_ref().is_none_or(is_number) {
-            return Err(Refused::invalid("phone is not an E.164 number like +15550100100"));
-        }
-        let is_locale = |locale: &String| {
-            (2..=LOCALE_BYTES_MAX).contains(&locale.len())
-                && locale.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        };
-        if !self.locale.as_ref().is_none_or(is_locale) {
-            return Err(Refused::invalid("locale is not a language tag like de-AT"));
-        }
+        contact::check(self.email.as_deref(), self.phone.as_deref(), self.locale.as_deref())?;
         let token = &self.payment_token;
         let is_token = token.len() <= TOKEN_BYTES_MAX
             && gateways.take(token)
@@ -95,24 +90,34 @@ impl OrderBody {
     }
 }
 
-/// Takes an order.
+/// Takes an order of somebody with a pass.
 pub async fn make(
     State(app): State<Arc<App>>,
     shopper: Shopper,
     asked: HeaderMap,
     Json(body): Json<OrderBody>,
 ) -> Result<Response, Refused> {
-    let key = idempotency_key(&asked)?;
+    buy(&app, shopper.shop(), &asked, body, async || Ok(shopper.pass.sub)).await
+}
+
+/// Takes an order of whoever `owner` says, once it is known that the order itself is sound.
+pub async fn buy(
+    app: &App,
+    shop: &Shop,
+    asked: &HeaderMap,
+    body: OrderBody,
+    owner: impl AsyncFnOnce() -> Result<Id128, Refused>,
+) -> Result<Response, Refused> {
+    let key = idempotency_key(asked)?;
     body.check(app.checkout.gateways())?;
-    let shop = shopper.shop();
     // A digest of what was understood, so that spacing and order of members do not matter.
     let digest = serde_json::to_vec(&body).map_err(|_| Refused::internal())?;
     let order = Id128::random();
     // Money is taken only if tickets can be made.
-    check_signing(&app, shop, order)?;
+    check_signing(app, shop, order)?;
     let begin = BeginPayment {
         hold: hold_id(&body.hold)?,
-        sub: shopper.pass.sub,
+        sub: owner().await?,
         key,
         body: hex(&Sha256::digest(&digest)),
         order,
@@ -125,14 +130,14 @@ pub async fn make(
         gateway: None,
         token: body.payment_token,
     };
-    let event = shopper.event().clone();
+    let event = shop.event.id.clone();
     let Checked { answer, provider_took } = app.checkout.pay(event, begin).await?;
     let took = ProviderTook(provider_took);
     let Answer { seq, reply } = answer;
     let mut response = match reply {
         Reply::Order(order) => match order.stage {
-            OrderStage::Sold => confirmed(&app, shop, &order)?,
-            OrderStage::ActionRequired => action_required(&app, shop, &order)?,
+            OrderStage::Sold => confirmed(app, shop, &order)?,
+            OrderStage::ActionRequired => action_required(app, shop, &order)?,
             OrderStage::Paying | OrderStage::Unknown => {
                 let order = order.order;
                 Refused::sale(&Refusal::PaymentInProgress { order }, seq).into_response()

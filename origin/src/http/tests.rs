@@ -17,6 +17,7 @@ use crate::{Origin, OriginConfig, OriginParts, StartError, start};
 mod described;
 mod live;
 mod stores;
+mod waitlist;
 
 const FINAL: &str = "wc2026-final";
 const TOKEN: &str = "internal-token-of-tests";

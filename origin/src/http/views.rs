@@ -139,7 +139,8 @@ pub fn delivery(delivery: &Delivery, email: Option<&str>, phone: Option<&str>) -
     json!({"message": message, "channel": channel, "to": to, "state": state, "at": at, "why": why})
 }
 
-fn masked_email(email: &str) -> String {
+/// As much of an address as its owner needs to know it by.
+pub fn masked_email(email: &str) -> String {
     let (user, host) = email.split_once('@').unwrap_or((email, ""));
     let first: String = user.chars().take(1).collect();
     format!("{first}\u{2026}@{host}")

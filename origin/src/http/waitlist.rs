@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use keys::{EventId, Id128};
@@ -17,13 +17,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::Json;
+use super::orders::{self, OfferOrderBody};
 use super::pass_on::CommandId;
 use super::problem::Refused;
 use super::public::PRIVATE;
 use super::shopper::{Shopper, unknown_event};
-use super::{App, Shop, views};
+use super::{App, Shop, contact, views};
 use crate::partition::{Answer, Unavailable};
-use crate::sale::{Command, EntryStage, Reply};
+use crate::sale::{Command, Contact, EntryStage, EntryView, Refusal, Reply};
 
 /// Commands that may wait for writers on behalf of people without a pass.
 pub const PASSLESS_MAX: usize = 64;
@@ -34,6 +35,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/api/v1/events/{event}/waitlist", post(join))
         .route("/api/v1/offers/{event}/{entry}", get(view).delete(leave))
         .route("/api/v1/offers/{event}/{entry}/accept", post(accept))
+        .route("/api/v1/offers/{event}/{entry}/orders", post(order))
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,15 +43,27 @@ pub fn routes() -> Router<Arc<App>> {
 struct JoinBody {
     zone: Option<String>,
     quantity: u32,
+    email: Option<String>,
+    locale: Option<String>,
+}
+
+impl JoinBody {
+    fn contact(&self) -> Result<Option<Contact>, Refused> {
+        contact::check(self.email.as_deref(), None, self.locale.as_deref())?;
+        let locale = self.locale.clone();
+        Ok(self.email.clone().map(|email| Contact { email, locale }))
+    }
 }
 
 async fn join(
     State(app): State<Arc<App>>,
     shopper: Shopper,
     CommandId(entry): CommandId,
-    Json(JoinBody { zone, quantity }): Json<JoinBody>,
+    Json(body): Json<JoinBody>,
 ) -> Result<Response, Refused> {
-    let command = Command::Join { entry, sub: shopper.pass.sub, zone, quantity };
+    let (sub, contact) = (shopper.pass.sub, body.contact()?);
+    let JoinBody { zone, quantity, .. } = body;
+    let command = Command::Join { entry, sub, zone, quantity, contact };
     let answer = app.sales.ask(shopper.event(), command).await?;
     let body = entry_body(shopper.shop(), answer)?;
     let location = HeaderValue::try_from(entry_url(shopper.event(), entry));
@@ -76,6 +90,28 @@ async fn accept(
     let answer = ask(&app, &shop, Command::AcceptOffer { entry }).await?;
     let body = entry_body(&shop, answer)?;
     Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
+}
+
+/// Buys what was offered and accepted.
+async fn order(
+    State(app): State<Arc<App>>,
+    Path(path): Path<(String, String)>,
+    asked: HeaderMap,
+    Json(body): Json<OfferOrderBody>,
+) -> Result<Response, Refused> {
+    let (shop, entry) = find(&app, path)?;
+    orders::buy(&app, &shop, &asked, body.of(entry), async || {
+        let Answer { seq, reply } = ask(&app, &shop, Command::ViewEntry { entry }).await?;
+        match reply {
+            Reply::Entry(EntryView { stage: EntryStage::Waiting { .. }, .. }) => {
+                Err(Refused::sale(&Refusal::NoOffer, seq))
+            }
+            Reply::Entry(entry) => Ok(entry.sub),
+            Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),
+            _ => Err(Refused::internal()),
+        }
+    })
+    .await
 }
 
 /// Waits no more, declines the offer, or gives the hold back that it became.
@@ -112,22 +148,34 @@ fn entry_body(shop: &Shop, Answer { seq, reply }: Answer) -> Result<Value, Refus
         Reply::Refused(refusal) => return Err(Refused::sale(&refusal, seq)),
         _ => return Err(Refused::internal()),
     };
-    let (state, ahead, hold) = match &entry.stage {
-        EntryStage::Waiting { ahead } => ("waiting", Some(*ahead), None),
-        EntryStage::Offered(hold) => ("offered", None, Some(hold)),
-        EntryStage::Accepted(hold) => ("accepted", None, Some(hold)),
+    let (state, ahead, hold, order) = match &entry.stage {
+        EntryStage::Waiting { ahead } => ("waiting", Some(*ahead), None, None),
+        EntryStage::Offered(hold) => ("offered", None, Some(hold), None),
+        EntryStage::Accepted(hold) => ("accepted", None, Some(hold), None),
+        EntryStage::Bought { order } => ("bought", None, None, Some(*order)),
+        EntryStage::Lapsed => return Err(Refused::sale(&Refusal::HoldExpired, seq)),
     };
+    let (event, id) = (&shop.event.id, entry.entry);
     Ok(json!({
-        "entry": entry.entry,
-        "event": shop.event.id,
+        "entry": id,
+        "event": event,
+        "title": shop.event.facts.title,
         "state": state,
         "ahead": ahead,
         "hold": hold.map(|hold| views::hold(shop, hold, seq)),
-        "entry_url": entry_url(&shop.event.id, entry.entry),
+        "order_url": order.map(|order| format!("/orders/{order}")),
+        "email": entry.contact.map(|contact| views::masked_email(&contact.email)),
+        "entry_url": entry_url(event, id),
+        "page_url": page_url(event, id),
         "seq": seq,
     }))
 }
 
 fn entry_url(event: &EventId, entry: Id128) -> String {
     format!("/api/v1/offers/{event}/{entry}")
+}
+
+/// The page of an entry, which its mail names.
+pub fn page_url(event: &EventId, entry: Id128) -> String {
+    format!("/offers/{event}/{entry}")
 }

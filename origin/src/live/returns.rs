@@ -81,6 +81,7 @@ impl Returns {
             | Change::Unblocked { .. }
             | Change::Joined { .. }
             | Change::Left { .. }
+            | Change::OfferTold { .. }
             | Change::After(_)
             | Change::Post(_)
             | Change::PaymentUnknown { .. }

@@ -1,7 +1,7 @@
-//! What do we write to a buyer? Subject, text, the same as HTML, and a line for a telephone.
+//! What do we write to a buyer, or to somebody whose seats have come free? Subject, text, the same as HTML, and a line for a telephone.
 
-use crate::http::Shop;
-use crate::sale::{Message, OrderView};
+use crate::http::{Shop, page_url};
+use crate::sale::{Message, OrderView, Seat, WordDue};
 use crate::ticket::{Language, local, number};
 
 /// What a letter is about.
@@ -114,53 +114,132 @@ fn words(message: Message, language: Language) -> Words {
 /// The letter of a message.
 pub(super) fn letter(message: Message, language: Language, facts: &Facts<'_>) -> Letter {
     let Facts { shop, order, shop_url } = facts;
-    let (event, words) = (&shop.event, words(message, language));
-    let subject = words.subject.replace("{}", &event.facts.title);
-    let hello = words.hello.replace("{}", &order.name);
-    let when = match local(&event.facts.starts_at_local) {
-        Some(at) => format!("{}, {}", language.day(at), language.clock(at)),
-        None => event.facts.starts_at_local.clone(),
-    };
-    let place = format!("{}, {}", event.venue_name(), event.city());
+    let words = words(message, language);
     let seats = order.seats.iter().filter(|(_, ticket)| !order.after.voids.contains_key(ticket));
-    let seats = seats.filter_map(|(seat, _)| Some(shop.venue.name_of(*seat)?.to_string()));
-    let seats = seats.collect::<Vec<_>>().join(", ");
-    let url = format!("{}/orders/{}", shop_url.trim_end_matches('/'), order.order);
     let number = format!("{} {}", words.order, number(order.order));
-    let about = [
-        event.facts.title.as_str(),
-        when.as_str(),
-        place.as_str(),
-        seats.as_str(),
-        number.as_str(),
-    ];
-    let about: Vec<&str> = about.into_iter().filter(|line| !line.is_empty()).collect();
-    let text = format!(
-        "{hello}\n\n{}\n\n{}\n\n{}: {url}\n\n{}\n",
-        words.body,
-        about.join("\n"),
-        words.link,
-        words.keep
-    );
-    let lines: String = about.iter().map(|line| format!("{}<br>", escaped(line))).collect();
-    let html = format!(
-        "<!doctype html><html lang=\"{}\"><meta charset=\"utf-8\"><title>{}</title>\
-         <body style=\"margin:0;background:#f2f4f7\"><div style=\"max-width:34em;margin:0 auto;\
-         padding:2em;background:#fff;color:#14171f;font:16px/1.5 system-ui,sans-serif\">\
-         <p>{}</p><p>{}</p><p style=\"padding:1em;background:#f2f4f7;border-radius:8px\">{lines}</p>\
-         <p><a href=\"{}\" style=\"display:inline-block;padding:.7em 1.4em;background:#12245c;\
-         color:#fff;border-radius:6px;text-decoration:none\">{}</a></p>\
-         <p style=\"color:#666d7a;font-size:14px\">{}</p></div></body></html>",
-        language.tag(),
-        escaped(&subject),
-        escaped(&hello),
-        escaped(words.body),
-        escaped(&url),
-        escaped(words.link),
-        escaped(words.keep)
-    );
-    let short = format!("{subject}. {when}. {url}");
-    Letter { subject, text, html, short }
+    Draft {
+        language,
+        shop,
+        subject: words.subject,
+        hello: words.hello.replace("{}", &order.name),
+        body: words.body.to_owned(),
+        seats: seats.map(|(seat, _)| *seat).collect(),
+        number,
+        url: address(shop_url, &format!("/orders/{}", order.order)),
+        link: words.link,
+        keep: words.keep,
+    }
+    .letter()
+}
+
+/// What somebody is told to whom seats are offered.
+pub(super) fn offer(language: Language, shop: &Shop, word: &WordDue, shop_url: &str) -> Letter {
+    let minutes = word.offer.until.since(word.since).as_secs() / 60;
+    let (subject, hello, body, link, keep) = match language {
+        Language::English => (
+            "Seats for you: {}",
+            "Hello,",
+            "Seats have come free and are kept for you for {} minutes from now. After that they go \
+             to the next in turn.",
+            "See and take them",
+            "Keep this message to yourself: whoever has the link can take the seats.",
+        ),
+        Language::German => (
+            "Plätze für Sie: {}",
+            "Guten Tag,",
+            "Plätze sind frei geworden und von jetzt an {} Minuten für Sie reserviert. Danach gehen \
+             sie an die Nächsten in der Reihe.",
+            "Ansehen und annehmen",
+            "Behalten Sie diese Nachricht für sich: Wer den Link hat, kann die Plätze nehmen.",
+        ),
+        Language::Spanish => (
+            "Asientos para usted: {}",
+            "Hola:",
+            "Han quedado libres asientos y se los guardamos durante {} minutos desde ahora. Después \
+             pasan a los siguientes de la lista.",
+            "Verlos y aceptarlos",
+            "No comparta este mensaje: quien tenga el enlace puede quedarse con los asientos.",
+        ),
+        Language::French => (
+            "Des places pour vous : {}",
+            "Bonjour,",
+            "Des places se sont libérées et vous sont gardées {} minutes à partir de maintenant. \
+             Elles iront ensuite aux suivants de la liste.",
+            "Les voir et les accepter",
+            "Gardez ce message pour vous : qui a le lien peut prendre les places.",
+        ),
+    };
+    Draft {
+        language,
+        shop,
+        subject,
+        hello: hello.to_owned(),
+        body: body.replace("{}", &minutes.to_string()),
+        seats: word.offer.seats.iter().map(|(seat, _)| *seat).collect(),
+        number: String::new(),
+        url: address(shop_url, &page_url(&shop.event.id, word.offer.hold)),
+        link,
+        keep,
+    }
+    .letter()
+}
+
+fn address(shop_url: &str, path: &str) -> String {
+    format!("{}{path}", shop_url.trim_end_matches('/'))
+}
+
+/// A letter, in parts.
+struct Draft<'a> {
+    language: Language,
+    shop: &'a Shop,
+    /// With `{}` where the event's title goes.
+    subject: &'static str,
+    hello: String,
+    body: String,
+    seats: Vec<Seat>,
+    /// Of the order; empty if there is none.
+    number: String,
+    url: String,
+    link: &'static str,
+    keep: &'static str,
+}
+
+impl Draft<'_> {
+    fn letter(self) -> Letter {
+        let Self { language, shop, subject, hello, body, seats, number, url, link, keep } = self;
+        let event = &shop.event;
+        let subject = subject.replace("{}", &event.facts.title);
+        let when = match local(&event.facts.starts_at_local) {
+            Some(at) => format!("{}, {}", language.day(at), language.clock(at)),
+            None => event.facts.starts_at_local.clone(),
+        };
+        let place = format!("{}, {}", event.venue_name(), event.city());
+        let seats = seats.iter().filter_map(|seat| Some(shop.venue.name_of(*seat)?.to_string()));
+        let seats = seats.collect::<Vec<_>>().join(", ");
+        let about = [event.facts.title.as_str(), &when, &place, &seats, &number];
+        let about: Vec<&str> = about.into_iter().filter(|line| !line.is_empty()).collect();
+        let lines = about.join("\n");
+        let text = format!("{hello}\n\n{body}\n\n{lines}\n\n{link}: {url}\n\n{keep}\n");
+        let lines: String = about.iter().map(|line| format!("{}<br>", escaped(line))).collect();
+        let html = format!(
+            "<!doctype html><html lang=\"{}\"><meta charset=\"utf-8\"><title>{}</title>\
+             <body style=\"margin:0;background:#f2f4f7\"><div style=\"max-width:34em;margin:0 auto;\
+             padding:2em;background:#fff;color:#14171f;font:16px/1.5 system-ui,sans-serif\">\
+             <p>{}</p><p>{}</p><p style=\"padding:1em;background:#f2f4f7;border-radius:8px\">{lines}</p>\
+             <p><a href=\"{}\" style=\"display:inline-block;padding:.7em 1.4em;background:#12245c;\
+             color:#fff;border-radius:6px;text-decoration:none\">{}</a></p>\
+             <p style=\"color:#666d7a;font-size:14px\">{}</p></div></body></html>",
+            language.tag(),
+            escaped(&subject),
+            escaped(&hello),
+            escaped(&body),
+            escaped(&url),
+            escaped(link),
+            escaped(keep)
+        );
+        let short = format!("{subject}. {when}. {url}");
+        Letter { subject, text, html, short }
+    }
 }
 
 fn escaped(text: &str) -> String {

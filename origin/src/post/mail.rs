@@ -94,7 +94,7 @@ impl Mailer {
         &self,
         id: &str,
         since: Timestamp,
-        (name, address): (&str, &str),
+        (name, address): (Option<&str>, &str),
         letter: Letter,
         pdf: Option<Vec<u8>>,
     ) -> Result<(), NotSent> {
@@ -115,7 +115,7 @@ impl Mailer {
         let since = std::time::UNIX_EPOCH + Duration::from_millis(since.as_millis());
         let message = Message::builder()
             .from(self.from.clone())
-            .to(Mailbox::new(Some(name.to_owned()), address))
+            .to(Mailbox::new(name.map(str::to_owned), address))
             .subject(subject)
             .date(since)
             .message_id(Some(format!("<{id}@{domain}>")))

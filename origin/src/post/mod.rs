@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use keys::{EventId, Timestamp};
+use keys::{EventId, Id128, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -25,7 +25,7 @@ pub use sms::{Sms, SmsConfig};
 use crate::http::App;
 use crate::sale::{
     AfterCommand, AfterReply, Channel, Command, Delivered, DeliveryDue, DeliveryKey, Message,
-    PostCommand, Reply,
+    PostCommand, Reply, WordDue,
 };
 use crate::ticket::Language;
 use letter::{Facts, letter};
@@ -109,6 +109,17 @@ impl Postman {
                         self.carry_on_cancelling(&event).await;
                     }
                 }
+                due_total += work.words.len() as u64;
+                for due in work.words {
+                    if self.is_paced(&event, due.key) {
+                        continue;
+                    }
+                    if tasks.len() >= AT_ONCE {
+                        tasks.join_next().await;
+                    }
+                    let (postman, event) = (Arc::clone(self), event.clone());
+                    tasks.spawn(async move { postman.tell_of_offer(&event, due).await });
+                }
                 let is_last = work.due.len() < PAGE;
                 after = work.due.last().map(|due| due.key);
                 for due in work.due {
@@ -155,31 +166,62 @@ impl Postman {
             Channel::Mail => "mail",
             Channel::Sms => "sms",
         };
+        let sent = self.send(event, &due).await;
+        let Some(outcome) = self.outcome(channel, order, due.delivery.since, sent) else { return };
+        self.tell(event, order, PostCommand::Delivered { order, number, outcome }).await;
+    }
+
+    async fn tell_of_offer(&self, event: &EventId, due: WordDue) {
+        let hold = due.offer.hold;
+        let sent = self.send_offer(event, &due).await;
+        let Some(outcome) = self.outcome("mail", hold, due.since, sent) else { return };
+        self.tell(event, hold, PostCommand::Told { hold, outcome }).await;
+    }
+
+    /// What became of a message about an order or offer; nothing, if it is tried again.
+    fn outcome(
+        &self,
+        channel: &'static str,
+        about: Id128,
+        since: Timestamp,
+        sent: Result<(), NotSent>,
+    ) -> Option<Delivered> {
         let counted = |outcome| {
             self.app.metrics.post_total.with_label_values(&[channel, outcome]).inc();
         };
-        let age = Timestamp::now().since(due.delivery.since);
-        let outcome = match self.send(event, &due).await {
+        match sent {
             Ok(()) => {
                 counted("sent");
-                Delivered::Sent
+                Some(Delivered::Sent)
             }
-            Err(NotSent::Later(why)) if age < GIVE_UP_AFTER => {
+            Err(NotSent::Later(why)) if Timestamp::now().since(since) < GIVE_UP_AFTER => {
                 counted("later");
-                tracing::warn!(%order, channel, why, "a message is sent later");
-                return;
+                tracing::warn!(%about, channel, why, "a message is sent later");
+                None
             }
             Err(NotSent::Refused(why) | NotSent::Later(why)) => {
                 counted("refused");
-                tracing::warn!(%order, channel, why, "a message cannot be delivered");
-                Delivered::Undeliverable { why: why.chars().take(WHY_CHARS_MAX).collect() }
+                tracing::warn!(%about, channel, why, "a message cannot be delivered");
+                Some(Delivered::Undeliverable { why: why.chars().take(WHY_CHARS_MAX).collect() })
             }
-        };
-        // If it is not written down, the next round sends the same once more.
-        let told = Command::Post(PostCommand::Delivered { order, number, outcome });
-        if let Err(error) = self.app.sales.ask(event, told).await {
-            tracing::warn!(%order, %error, "a sent message is not written down yet");
         }
+    }
+
+    /// If it is not written down, the next round sends the same once more.
+    async fn tell(&self, event: &EventId, about: Id128, told: PostCommand) {
+        if let Err(error) = self.app.sales.ask(event, Command::Post(told)).await {
+            tracing::warn!(%about, %error, "a sent message is not written down yet");
+        }
+    }
+
+    async fn send_offer(&self, event: &EventId, due: &WordDue) -> Result<(), NotSent> {
+        let later = |why: &str| NotSent::Later(why.to_owned());
+        let shop = self.app.shops.get(event).ok_or_else(|| later("the event is not open"))?;
+        let mailer = self.mailer.as_ref().ok_or_else(|| later("mail is not configured"))?;
+        let language = due.contact.locale.as_deref().map_or_else(Language::default, Language::of);
+        let letter = letter::offer(language, &shop, due, &self.shop_url);
+        let to = (None, due.contact.email.as_str());
+        mailer.send(&message_id(due.key), due.since, to, letter, None).await
     }
 
     async fn send(&self, event: &EventId, due: &DeliveryDue) -> Result<(), NotSent> {
@@ -194,7 +236,7 @@ impl Postman {
         let language = due.locale.as_deref().map_or_else(Language::default, Language::of);
         let facts = Facts { shop: &shop, order: &view, shop_url: &self.shop_url };
         let letter = letter(due.delivery.message, language, &facts);
-        let id = message_id(due);
+        let id = message_id(due.key);
         match due.delivery.channel {
             Channel::Sms => {
                 let sms = self.sms.as_ref().ok_or_else(|| later("sms is not configured"))?;
@@ -217,7 +259,8 @@ impl Postman {
                     None
                 };
                 let address = due.email.as_deref().unwrap_or_default();
-                mailer.send(&id, due.delivery.since, (&view.name, address), letter, pdf).await
+                let to = (Some(view.name.as_str()), address);
+                mailer.send(&id, due.delivery.since, to, letter, pdf).await
             }
         }
     }
@@ -244,9 +287,8 @@ impl Postman {
 }
 
 /// The name of a message: the same however often it is sent, and nothing of the order's id.
-fn message_id(due: &DeliveryDue) -> String {
+fn message_id((seq, order, number): DeliveryKey) -> String {
     use sha2::{Digest as _, Sha256};
-    let (seq, order, number) = due.key;
     let named = format!("message {order} {number} {seq}");
     crate::venue::hex(&Sha256::digest(named)[..16])
 }

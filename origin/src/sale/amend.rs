@@ -117,7 +117,8 @@ impl State {
     }
 }
 
-fn check_open(hold: &Hold) -> Result<(), Refusal> {
+/// Whether its owner may do something with it now.
+pub(super) fn check_open(hold: &Hold) -> Result<(), Refusal> {
     match hold.paying {
         Some(order) => Err(Refusal::PaymentInProgress { order }),
         None if hold.is_offer => Err(Refusal::OfferOpen),

@@ -15,6 +15,7 @@ use super::post::{Message, PostChange, PostCommand, PostWork};
 use super::refusal::Refusal;
 use super::seats::Run;
 use super::waitlist::EntryView;
+use super::word::Contact;
 
 /// Which seats a visitor wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -271,6 +272,8 @@ pub enum Command {
         zone: Option<String>,
         /// For how many.
         quantity: u32,
+        /// Where word of an offer is sent.
+        contact: Option<Contact>,
     },
     /// Look at an entry, or what it became.
     ViewEntry {
@@ -471,6 +474,9 @@ pub enum Change {
         zone: Option<String>,
         /// For how many.
         quantity: u32,
+        /// Where word of an offer is sent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        contact: Option<Contact>,
     },
     /// Somebody waits no more, and got no offer.
     Left {
@@ -483,6 +489,14 @@ pub enum Change {
         hold: Id128,
         /// Until when.
         until: Timestamp,
+    },
+    /// Word of an offer was sent, or can never be.
+    OfferTold {
+        /// The offer.
+        hold: Id128,
+        /// What the next server said, if it refused it for ever.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// A hold was given back.
     Released {
@@ -648,6 +662,7 @@ impl Change {
             | Self::Joined { .. }
             | Self::Left { .. }
             | Self::Accepted { .. }
+            | Self::OfferTold { .. }
             | Self::Released { .. }
             | Self::Expired { .. }
             | Self::Noticed { .. } => None,
@@ -678,6 +693,7 @@ impl Change {
             | Self::Joined { .. }
             | Self::Left { .. }
             | Self::Accepted { .. }
+            | Self::OfferTold { .. }
             | Self::PaymentBegun(_)
             | Self::PaymentUnknown { .. }
             | Self::PaymentMoved { .. }

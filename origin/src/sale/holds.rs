@@ -9,6 +9,7 @@ use super::command::{Change, Extension, Reply, Want};
 use super::money::{Bill, Terms};
 use super::refusal::Refusal;
 use super::state::{Decided, Misfit, State};
+use super::word::Word;
 
 /// How long we can still tell that a hold expired rather than never was, in seconds.
 const EXPIRED_KEPT_SECS: u64 = 3600;
@@ -60,6 +61,12 @@ pub(super) struct Hold {
     pub(super) extended: Vec<Extension>,
     #[serde(default)]
     pub(super) is_offer: bool,
+    /// Whether it is or was an offer: who has its id needs no pass.
+    #[serde(default)]
+    pub(super) is_entry: bool,
+    /// Word of the offer that is to be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) word: Option<Word>,
 }
 
 /// Decisions: they read the state and change nothing.
@@ -204,6 +211,9 @@ impl State {
         until: Timestamp,
         at: Timestamp,
     ) -> Result<(), Misfit> {
+        let entry = self.remove_entry(id);
+        let is_offer = entry.is_some();
+        let contact = entry.and_then(|entry| entry.contact);
         let new = Hold {
             sub,
             seats: seats.to_vec(),
@@ -214,7 +224,9 @@ impl State {
             paying: None,
             since: at,
             extended: Vec::new(),
-            is_offer: self.remove_entry(id),
+            is_offer,
+            is_entry: is_offer,
+            word: contact.map(|contact| Word { contact, seq: self.next_seq }),
         };
         self.add_hold(id, new)
     }
@@ -264,6 +276,7 @@ impl State {
         self.counts.held += hold.seats.len() as u64;
         self.deadlines.insert((hold.until, id));
         self.holds_by_visitor.insert((hold.sub, id));
+        self.words.extend(hold.word.as_ref().map(|word| (word.seq, id)));
         self.holds.insert(id, hold);
         Ok(())
     }
@@ -274,6 +287,9 @@ impl State {
         let hold = hold.ok_or(Misfit::NotThere { id, change })?;
         self.deadlines.remove(&(hold.until, id));
         self.holds_by_visitor.remove(&(hold.sub, id));
+        if let Some(word) = &hold.word {
+            self.words.remove(&(word.seq, id));
+        }
         self.return_seats(hold.sub, &hold.seats);
         self.counts.held -= hold.seats.len() as u64;
         Ok(hold)

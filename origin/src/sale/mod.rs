@@ -27,6 +27,7 @@ mod stock;
 #[cfg(test)]
 mod tests;
 mod waitlist;
+mod word;
 
 pub use after::{
     After, AfterChange, AfterCommand, AfterReply, Money, Refund, RefundAsk, RefundDue, Scan,
@@ -53,6 +54,7 @@ pub use saved::Saved;
 pub use seats::{Run, SeatSet};
 pub use state::{Counts, Misfit, Rules, State};
 pub use waitlist::{EntryStage, EntryView};
+pub use word::{Contact, WordDue};
 
 /// A seat of an event's venue: its index in the map, from 0.
 pub type Seat = u32;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Seat;
 use super::after::After;
+use super::amend::check_open;
 use super::command::{BeginPayment, Change, Outcome, PaymentBegun, Reply, Settlement};
 use super::dues::{Capture, VoidDue};
 use super::gateway::{Action, GatewayName};
@@ -193,8 +194,8 @@ impl State {
         let Some(found) = self.holds.get(&begin.hold) else {
             return refuse(Refusal::UnknownHold);
         };
-        if let Some(order) = found.paying {
-            return refuse(Refusal::PaymentInProgress { order });
+        if let Err(refusal) = check_open(found) {
+            return refuse(refusal);
         }
         if found.attempts >= ATTEMPTS_MAX {
             return refuse(Refusal::TooManyAttempts { max: ATTEMPTS_MAX });

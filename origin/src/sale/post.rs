@@ -13,6 +13,7 @@ use super::command::{Change, Reply};
 use super::payment::{Order, OrderStage};
 use super::refusal::Refusal;
 use super::state::{Decided, Misfit, State};
+use super::word::WordDue;
 
 /// Shortest time between two requests to send tickets, in seconds.
 const AGAIN_SECS: u64 = 60;
@@ -133,6 +134,13 @@ pub enum PostCommand {
         /// What.
         outcome: Delivered,
     },
+    /// Tell what became of word of an offer.
+    Told {
+        /// The offer.
+        hold: Id128,
+        /// What.
+        outcome: Delivered,
+    },
     /// What is to be sent.
     List {
         /// After this one.
@@ -154,6 +162,7 @@ impl PostCommand {
         match self {
             Self::SendAgain { .. } => "send_again",
             Self::Delivered { .. } => "delivered",
+            Self::Told { .. } => "told",
             Self::List { .. } => "list_post",
             Self::ListUndeliverable { .. } => "list_undeliverable",
         }
@@ -165,6 +174,8 @@ impl PostCommand {
 pub struct PostWork {
     /// The next messages.
     pub due: Vec<DeliveryDue>,
+    /// The first words of offers, in the first list only.
+    pub words: Vec<WordDue>,
     /// How many are due in all.
     pub due_total: u64,
     /// Since when the oldest is due.
@@ -282,6 +293,7 @@ impl State {
                 };
                 (vec![Change::Post(change)], Ok(()))
             }
+            PostCommand::Told { hold, outcome } => self.decide_told(*hold, outcome),
             PostCommand::List { .. } | PostCommand::ListUndeliverable { .. } => {
                 (Vec::new(), Ok(()))
             }
@@ -326,6 +338,7 @@ impl State {
             PostCommand::SendAgain { order } | PostCommand::Delivered { order, .. } => {
                 self.view_order(*order)
             }
+            PostCommand::Told { .. } => Reply::Nothing,
             PostCommand::List { after, limit } => {
                 Reply::Post(Box::new(self.post_work(*after, *limit)))
             }
@@ -342,6 +355,7 @@ impl State {
         let oldest = self.post.due.first().and_then(|key| self.delivery(*key));
         PostWork {
             due: next.take(limit).filter_map(|key| self.delivery(*key)).collect(),
+            words: if after.is_none() { self.words_due(limit) } else { Vec::new() },
             due_total: self.post.due.len() as u64,
             oldest: oldest.map(|due| due.delivery.since),
             undeliverable_total: self.post.undeliverable.len() as u64,

@@ -181,6 +181,8 @@ pub struct State {
     /// Seats that are kept out of sale, by channel.
     pub(super) blocked: BTreeMap<String, SeatSet>,
     pub(super) waitlist: Waitlist,
+    /// Offers of which word is to be sent, by when they were made.
+    pub(super) words: BTreeSet<(u64, Id128)>,
     /// What is to be done at the gateways.
     pub(super) dues: Dues,
     /// What became of sold tickets.
@@ -216,6 +218,7 @@ impl State {
             declined_since: VecDeque::new(),
             blocked: BTreeMap::new(),
             waitlist: Waitlist::default(),
+            words: BTreeSet::new(),
             dues: Dues::default(),
             aftermath: Aftermath::default(),
             post: Post::default(),
@@ -253,8 +256,9 @@ impl State {
             Command::Release { hold, sub } => self.decide_release(*hold, *sub, now),
             Command::Block { pick, channel } => self.decide_blocking(pick, channel),
             Command::Unblock { pick, channel } => self.decide_unblocking(pick, channel),
-            Command::Join { entry, sub, zone, quantity } => {
-                self.decide_joining(*entry, *sub, zone.as_deref(), *quantity)
+            Command::Join { entry, sub, zone, quantity, contact } => {
+                let wish = (zone.as_deref(), *quantity);
+                self.decide_joining(*entry, *sub, wish, contact.as_ref())
             }
             Command::ViewEntry { entry } => self.decide_looking(*entry, now),
             Command::AcceptOffer { entry } => self.decide_accepting(*entry, now),
@@ -319,11 +323,12 @@ impl State {
             Change::Extended { hold, by, until } => self.extended(*hold, *by, *until)?,
             Change::Blocked { channel, runs } => self.block(channel, runs)?,
             Change::Unblocked { channel, runs } => self.unblock(channel, runs)?,
-            Change::Joined { entry, sub, zone, quantity } => {
-                self.joined(*entry, *sub, zone.as_deref(), *quantity)?;
+            Change::Joined { entry, sub, zone, quantity, contact } => {
+                self.joined(*entry, *sub, (zone.as_deref(), *quantity), contact.as_ref())?;
             }
             Change::Left { entry } => self.left(*entry)?,
             Change::Accepted { hold, until } => self.accepted(*hold, *until, at)?,
+            Change::OfferTold { hold, .. } => self.offer_told(*hold)?,
             Change::Released { hold } => {
                 self.take_hold(*hold, "released")?;
             }

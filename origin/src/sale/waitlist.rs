@@ -10,6 +10,8 @@
 //! there nobody, it is on sale. The head keeps its turn, and gets both once a second seat is free
 //! next to whatever is still on sale. Nothing is hoarded for a large party that may never be complete.
 //!
+//! Who left an address hears of the offer by mail, once ([`super::word`]); anybody may look.
+//!
 //! The seats of an offer are of one zone, and together if they can be. Accessible seats and those of
 //! companions are not offered to people who did not ask for them; they go on sale.
 
@@ -27,6 +29,7 @@ use super::plan::ZoneId;
 use super::refusal::Refusal;
 use super::state::{Decided, Misfit, State};
 use super::stock::Lengths;
+use super::word::Contact;
 
 /// Where an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +43,13 @@ pub enum EntryStage {
     Offered(HoldView),
     /// It accepted, and has a hold like any other.
     Accepted(HoldView),
+    /// It was bought.
+    Bought {
+        /// As this order.
+        order: Id128,
+    },
+    /// The time of the offer, or of the hold that it became, is over.
+    Lapsed,
 }
 
 /// An entry as its owner sees it.
@@ -51,6 +61,8 @@ pub struct EntryView {
     pub sub: Id128,
     /// Where it is.
     pub stage: EntryStage,
+    /// Where word of an offer goes, as long as there may be one.
+    pub contact: Option<Contact>,
 }
 
 /// Somebody who waits.
@@ -62,6 +74,8 @@ pub(super) struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) zone: Option<String>,
     pub(super) quantity: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) contact: Option<Contact>,
 }
 
 /// What a restart needs of it.
@@ -111,8 +125,8 @@ impl State {
         &self,
         entry: Id128,
         sub: Id128,
-        zone: Option<&str>,
-        quantity: u32,
+        (zone, quantity): (Option<&str>, u32),
+        contact: Option<&Contact>,
     ) -> Decided {
         // The answer was lost on its way and somebody asks again: it is the same entry.
         if self.waitlist.by_visitor.get(&sub) == Some(&entry) {
@@ -121,8 +135,8 @@ impl State {
         match self.check_joining(sub, zone, quantity) {
             Err(refusal) => (Vec::new(), Err(refusal)),
             Ok(()) => {
-                let zone = zone.map(str::to_owned);
-                (vec![Change::Joined { entry, sub, zone, quantity }], Ok(()))
+                let (zone, contact) = (zone.map(str::to_owned), contact.cloned());
+                (vec![Change::Joined { entry, sub, zone, quantity, contact }], Ok(()))
             }
         }
     }
@@ -195,58 +209,77 @@ impl State {
         Some(seats)
     }
 
+    /// Looking at what is overdue frees it, as with any hold.
     pub(super) fn decide_looking(&self, entry: Id128, now: Timestamp) -> Decided {
         if self.waitlist.entries.contains_key(&entry) {
             return (Vec::new(), Ok(()));
         }
-        match self.owner_of(entry) {
+        match self.owner_of_entry(entry) {
             None => (Vec::new(), Err(Refusal::UnknownEntry)),
-            Some(sub) => self
-                .touch(entry, sub, now)
-                .map_or_else(|refused| refused, |()| (Vec::new(), Ok(()))),
+            Some(sub) => match self.touch(entry, sub, now) {
+                Err((changes, _)) => (changes, Ok(())),
+                Ok(()) => (Vec::new(), Ok(())),
+            },
         }
     }
 
     pub(super) fn decide_accepting(&self, entry: Id128, now: Timestamp) -> Decided {
-        let looked = self.decide_looking(entry, now);
-        if looked.1.is_err() {
-            return looked;
+        if self.waitlist.entries.contains_key(&entry) {
+            return (Vec::new(), Err(Refusal::NoOffer));
         }
-        match self.holds.get(&entry) {
-            // Accepted already, and told again how it stands.
-            Some(hold) if !hold.is_offer => (Vec::new(), Ok(())),
-            Some(_) => {
-                let until = now.plus(self.rules.hold);
-                (vec![Change::Accepted { hold: entry, until }], Ok(()))
-            }
-            None => (Vec::new(), Err(Refusal::NoOffer)),
+        let Some(sub) = self.owner_of_entry(entry) else {
+            return (Vec::new(), Err(Refusal::UnknownEntry));
+        };
+        if let Err(refused) = self.touch(entry, sub, now) {
+            return refused;
         }
+        if self.is_cancelled() {
+            return (Vec::new(), Err(Refusal::EventCancelled));
+        }
+        let is_open = self.holds.get(&entry).is_some_and(|hold| hold.is_offer);
+        // Accepted already, it is told again how it stands.
+        let until = now.plus(self.rules.hold);
+        let accepted = is_open.then_some(Change::Accepted { hold: entry, until });
+        (accepted.into_iter().collect(), Ok(()))
     }
 
     pub(super) fn decide_leaving(&self, entry: Id128, now: Timestamp) -> Decided {
         if self.waitlist.entries.contains_key(&entry) {
             return (vec![Change::Left { entry }], Ok(()));
         }
-        match self.owner_of(entry) {
+        match self.owner_of_entry(entry) {
             None => (Vec::new(), Err(Refusal::UnknownEntry)),
             Some(sub) => self.decide_release(entry, sub, now),
         }
     }
 
+    /// Whose an entry was that got its offer. The id of a hold that never was one opens nothing here.
+    fn owner_of_entry(&self, id: Id128) -> Option<Id128> {
+        let is_other = self.holds.get(&id).is_some_and(|hold| !hold.is_entry);
+        if is_other { None } else { self.owner_of(id) }
+    }
+
     pub(super) fn view_entry(&self, id: Id128) -> Reply {
+        let view = |sub, stage, contact: Option<&Contact>| {
+            Reply::Entry(EntryView { entry: id, sub, stage, contact: contact.cloned() })
+        };
         if let Some(entry) = self.waitlist.entries.get(&id) {
             let stage = EntryStage::Waiting { ahead: self.waitlist.ahead_of(entry.number) };
-            return Reply::Entry(EntryView { entry: id, sub: entry.sub, stage });
+            return view(entry.sub, stage, entry.contact.as_ref());
         }
-        let Some(hold) = self.holds.get(&id) else {
-            return Reply::Refused(Refusal::UnknownEntry);
-        };
-        let view = self.hold_view(id, hold);
-        let stage = match hold.is_offer {
-            true => EntryStage::Offered(view),
-            false => EntryStage::Accepted(view),
-        };
-        Reply::Entry(EntryView { entry: id, sub: hold.sub, stage })
+        if let Some(hold) = self.holds.get(&id) {
+            let seen = self.hold_view(id, hold);
+            let stage = match hold.is_offer {
+                true => EntryStage::Offered(seen),
+                false => EntryStage::Accepted(seen),
+            };
+            return view(hold.sub, stage, hold.word.as_ref().map(|word| &word.contact));
+        }
+        let Some(sub) = self.owner_of(id) else { return Reply::Refused(Refusal::UnknownEntry) };
+        match self.bought.get(&id) {
+            Some(order) => view(sub, EntryStage::Bought { order: *order }, None),
+            None => view(sub, EntryStage::Lapsed, None),
+        }
     }
 }
 
@@ -256,8 +289,8 @@ impl State {
         &mut self,
         id: Id128,
         sub: Id128,
-        zone: Option<&str>,
-        quantity: u32,
+        (zone, quantity): (Option<&str>, u32),
+        contact: Option<&Contact>,
     ) -> Result<(), Misfit> {
         let is_known = self.holds.contains_key(&id) || self.bought.contains_key(&id);
         if is_known || self.waitlist.entries.contains_key(&id) {
@@ -265,8 +298,8 @@ impl State {
         }
         let number = self.waitlist.next_number;
         self.waitlist.next_number += 1;
-        let zone = zone.map(str::to_owned);
-        self.add_entry(id, Entry { number, sub, zone, quantity })
+        let (zone, contact) = (zone.map(str::to_owned), contact.cloned());
+        self.add_entry(id, Entry { number, sub, zone, quantity, contact })
     }
 
     fn add_entry(&mut self, id: Id128, entry: Entry) -> Result<(), Misfit> {
@@ -282,15 +315,12 @@ impl State {
     }
 
     pub(super) fn left(&mut self, id: Id128) -> Result<(), Misfit> {
-        match self.remove_entry(id) {
-            true => Ok(()),
-            false => Err(Misfit::NotThere { id, change: "left" }),
-        }
+        self.remove_entry(id).map(|_| ()).ok_or(Misfit::NotThere { id, change: "left" })
     }
 
-    /// Takes an entry out; `false` if there is none.
-    pub(super) fn remove_entry(&mut self, id: Id128) -> bool {
-        let Some(entry) = self.waitlist.entries.remove(&id) else { return false };
+    /// Takes an entry out, if there is one.
+    pub(super) fn remove_entry(&mut self, id: Id128) -> Option<Entry> {
+        let entry = self.waitlist.entries.remove(&id)?;
         self.waitlist.by_visitor.remove(&entry.sub);
         let zone = entry.zone.as_deref().and_then(|zone| self.plan.zone_named(zone));
         if let Some(line) = self.waitlist.lines.get_mut(&(zone, entry.quantity)) {
@@ -299,7 +329,7 @@ impl State {
                 self.waitlist.lines.remove(&(zone, entry.quantity));
             }
         }
-        true
+        Some(entry)
     }
 
     pub(super) fn accepted(
@@ -312,6 +342,9 @@ impl State {
         let is_open = |hold: &&mut super::holds::Hold| hold.is_offer && hold.paying.is_none();
         let held = self.holds.get_mut(&id).filter(is_open).ok_or(missing)?;
         self.deadlines.remove(&(held.until, id));
+        if let Some(word) = held.word.take() {
+            self.words.remove(&(word.seq, id));
+        }
         held.is_offer = false;
         held.since = at;
         held.until = until;

@@ -4,44 +4,44 @@ use super::*;
 
 const ANA: &str = "organiser-token-of-ana";
 const BEN: &str = "organiser-token-of-ben";
-const ORGANISERS: &str = "organisers = [\
+pub(super) const ORGANISERS: &str = "organisers = [\
     { name = \"ana\", token = \"organiser-token-of-ana\" }, \
     { name = \"ben\", token = \"organiser-token-of-ben\" }]";
 
 impl House {
-    fn admin(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(super) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}/admin/v1{path}", self.internal);
         self.client.request(method, url).bearer_auth(ANA)
     }
 
-    async fn put(&self, path: &str, body: Value) -> Seen {
+    pub(super) async fn put(&self, path: &str, body: Value) -> Seen {
         self.send(self.admin(Method::PUT, path).json(&body)).await
     }
 
-    async fn change(&self, path: &str, version: u64, body: Value) -> Seen {
+    pub(super) async fn change(&self, path: &str, version: u64, body: Value) -> Seen {
         let request = self.admin(Method::PUT, path).header("if-match", format!("\"{version}\""));
         self.send(request.json(&body)).await
     }
 
-    async fn admin_get(&self, path: &str) -> Seen {
+    pub(super) async fn admin_get(&self, path: &str) -> Seen {
         self.send(self.admin(Method::GET, path)).await
     }
 
-    async fn draw(&self, map: &Value) -> Seen {
+    pub(super) async fn draw(&self, map: &Value) -> Seen {
         self.send(self.admin(Method::POST, "/maps").json(map)).await
     }
 
-    fn visitor_of(&self, event: &str) -> String {
+    pub(super) fn visitor_of(&self, event: &str) -> String {
         let pass = self.pass(event, 0, 600);
         self.keyring.seal(&pass, Timestamp::now()).unwrap().as_str().to_owned()
     }
 
-    async fn hold_at(&self, event: &str, pass: &str, body: Value) -> Seen {
+    pub(super) async fn hold_at(&self, event: &str, pass: &str, body: Value) -> Seen {
         let url = format!("{}/api/v1/events/{event}/holds", self.base);
         self.send(self.client.post(url).header("waiting-room-pass", pass).json(&body)).await
     }
 
-    async fn buy_at(&self, event: &str, pass: &str, hold: &Value) -> Value {
+    pub(super) async fn buy_at(&self, event: &str, pass: &str, hold: &Value) -> Value {
         let url = format!("{}/api/v1/events/{event}/orders", self.base);
         let body = json!({ "hold": hold["hold"], "payment_token": "tok_ok", "name": "=Cyd" });
         let request = self.client.post(url).header("waiting-room-pass", pass);
@@ -51,7 +51,7 @@ impl House {
 }
 
 /// A hall of ten seats.
-fn hall() -> Value {
+pub(super) fn hall() -> Value {
     let row = |y: i32, label: &str| {
         let seats: Vec<_> = (0..5).map(|x| json!([100 + x * 5, y])).collect();
         json!({ "label": label, "seats": seats })
@@ -63,7 +63,7 @@ fn hall() -> Value {
     })
 }
 
-fn recital(map: &str) -> Value {
+pub(super) fn recital(map: &str) -> Value {
     json!({
         "title": "Žofia plays Dvořák", "category": "concert",
         "starts_at_local": "2027-03-01T19:30", "time_zone": "Europe/Prague",
@@ -75,7 +75,7 @@ fn recital(map: &str) -> Value {
 const VENUE: &str = "{\"name\":\"Rudolfinum\",\"city\":\"Praha\",\"country\":\"CZ\"}";
 
 /// Everything that a recital needs, but the recital.
-async fn prepared(house: &House) -> String {
+pub(super) async fn prepared(house: &House) -> String {
     let venue: Value = serde_json::from_str(VENUE).unwrap();
     house.put("/venues/rudolfinum", venue).await.succeeds(201);
     house.put("/performers/zofia", json!({ "name": "Žofia" })).await.succeeds(201);

@@ -11,7 +11,7 @@ use super::after::eventually;
 use super::*;
 
 /// A real mail server in another process, which takes or refuses messages by a script.
-struct Sink {
+pub(super) struct Sink {
     process: Child,
     port: u16,
     messages: Arc<Mutex<Vec<Value>>>,
@@ -25,7 +25,7 @@ impl Drop for Sink {
 }
 
 impl Sink {
-    fn open(script: &[&str]) -> Self {
+    pub(super) fn open(script: &[&str]) -> Self {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
         let python = root.join(".tools/python/bin/python");
         let process = Command::new(&python)
@@ -48,7 +48,7 @@ impl Sink {
         Self { process, port, messages }
     }
 
-    fn config(&self) -> String {
+    pub(super) fn config(&self) -> String {
         format!(
             "shop_url = \"https://tickets.example.org/\"\nmail.host = \"127.0.0.1\"\n\
              mail.port = {}\nmail.security = \"none\"\n\
@@ -57,7 +57,7 @@ impl Sink {
         )
     }
 
-    async fn messages(&self, count: usize) -> Vec<Value> {
+    pub(super) async fn messages(&self, count: usize) -> Vec<Value> {
         let look = || async {
             let messages = self.messages.lock().unwrap();
             (messages.len() >= count).then(|| messages.clone())
@@ -66,7 +66,7 @@ impl Sink {
     }
 }
 
-fn header<'a>(message: &'a Value, name: &str) -> &'a str {
+pub(super) fn header<'a>(message: &'a Value, name: &str) -> &'a str {
     let data = text(&message["data"]);
     let line = data.lines().find(|line| line.to_lowercase().starts_with(&format!("{name}:")));
     line.unwrap_or_else(|| panic!("no {name}: {data}")).split_once(':').unwrap().1.trim()

@@ -65,10 +65,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
                 sub: id(sub),
                 zone: zone.map(str::to_owned),
                 quantity,
+                contact: (n % 2 == 0).then(|| contact("zoe@example.net")),
             }
         }),
         2 => entries().prop_map(|n| Command::AcceptOffer { entry: id(n) }),
         1 => entries().prop_map(|n| Command::Leave { entry: id(n) }),
+        1 => entries().prop_map(|n| {
+            Command::Post(PostCommand::Told { hold: id(n), outcome: Delivered::Sent })
+        }),
         1 => entries().prop_map(|n| Command::ViewEntry { entry: id(n) }),
         2 => (prop_oneof![holds(), entries()], subs()).prop_map(|(n, sub)| release(n, sub)),
         1 => (holds(), subs()).prop_map(|(n, sub)| view(n, sub)),

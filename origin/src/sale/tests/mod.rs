@@ -95,6 +95,10 @@ fn pay(n: u8, sub: u8, key: &str, body: &str, order: u8) -> Command {
     })
 }
 
+fn contact(email: &str) -> Contact {
+    Contact { email: email.into(), locale: Some("de".into()) }
+}
+
 fn settle(order: u8, outcome: Outcome) -> Command {
     told(order, 0, outcome)
 }

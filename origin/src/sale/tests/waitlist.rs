@@ -5,7 +5,13 @@ const DAN: u8 = 204;
 const EVE: u8 = 205;
 
 fn join(entry: u8, sub: u8, zone: Option<&str>, quantity: u32) -> Command {
-    Command::Join { entry: id(entry), sub: id(sub), zone: zone.map(str::to_owned), quantity }
+    let zone = zone.map(str::to_owned);
+    Command::Join { entry: id(entry), sub: id(sub), zone, quantity, contact: None }
+}
+
+fn join_by_mail(entry: u8, sub: u8) -> Command {
+    let contact = Some(contact("zoe@example.net"));
+    Command::Join { entry: id(entry), sub: id(sub), zone: None, quantity: 2, contact }
 }
 
 fn leave(entry: u8) -> Command {
@@ -92,7 +98,7 @@ fn an_offer_that_is_declined_or_lapses_passes_on_and_its_entry_is_gone() {
         state.apply(&release(1, 250), NOON);
         let (changes, _) = state.apply(&ends, NOON.plus_secs(600));
         assert_eq!(offers(&changes), [(id(52), vec![0, 1])], "{ends:?}");
-        assert!(matches!(state.apply(&look(51), NOON).1, Reply::Refused(_)));
+        assert_eq!(stage(&mut state, 51, NOON), EntryStage::Lapsed);
         // The last in line lets it pass, too: then it is anybody's.
         let (changes, _) = state.apply(&leave(52), NOON.plus_secs(601));
         assert_eq!(offers(&changes), []);
@@ -108,6 +114,7 @@ fn an_accepted_offer_is_a_hold_like_any_other_with_all_its_time() {
     state.apply(&release(1, 250), NOON);
     let more = Command::Extend { hold: id(51), sub: id(ANA), by: Extension::MoreTime };
     refused(&mut state, more.clone(), "offer-open");
+    refused(&mut state, pay(51, ANA, "k", "b", 119), "offer-open");
     let late = NOON.plus_secs(599);
     let (changes, _) = state.apply(&accept(51), late);
     assert_eq!(changes, [Change::Accepted { hold: id(51), until: late.plus_secs(600) }]);
@@ -117,6 +124,9 @@ fn an_accepted_offer_is_a_hold_like_any_other_with_all_its_time() {
     assert!(matches!(state.apply(&more, late).1, Reply::Hold(_)));
     let (_, reply) = state.apply(&pay(51, ANA, "k", "b", 120), late);
     assert!(matches!(reply, Reply::Charge { .. }), "{reply:?}");
+    state.apply(&settle(120, authorised()), late);
+    assert_eq!(stage(&mut state, 51, late), EntryStage::Bought { order: id(120) });
+    refused(&mut state, accept(51), "hold-bought");
 }
 
 #[test]
@@ -129,6 +139,56 @@ fn an_offer_too_late_is_gone_whoever_says_so_first() {
     assert_eq!(reply, Reply::Refused(Refusal::HoldExpired));
     assert_eq!(changes[0], Change::Expired { hold: id(51) });
     assert_eq!(offers(&changes), [(id(52), vec![0, 1])]);
+}
+
+#[test]
+fn a_hold_that_was_never_offered_is_no_entry() {
+    let mut state = full_house();
+    for command in [look(1), accept(1), leave(1)] {
+        refused(&mut state, command, "unknown-entry");
+    }
+}
+
+#[test]
+fn word_of_an_offer_is_due_while_it_is_open_and_until_it_was_sent() {
+    let told = |hold: u8, outcome| Command::Post(PostCommand::Told { hold: id(hold), outcome });
+    let bounced = Delivered::Undeliverable { why: "no such mailbox".into() };
+    for (ends, is_written) in [
+        (told(51, Delivered::Sent), true),
+        (told(51, bounced), true),
+        (accept(51), true),
+        (leave(51), true),
+        (Command::Expire { hold: id(51) }, true),
+        (look(51), false),
+        (told(52, Delivered::Sent), false),
+    ] {
+        let mut state = full_house();
+        state.apply(&join_by_mail(51, ANA), NOON);
+        assert_eq!(words(&mut state), [], "there is no offer yet");
+        state.apply(&release(1, 250), NOON.plus_secs(5));
+        let due = words(&mut state);
+        let [word] = &due[..] else { panic!("{due:?}") };
+        assert_eq!((word.offer.hold, word.since), (id(51), NOON.plus_secs(5)));
+        assert_eq!(word.contact, contact("zoe@example.net"));
+        let mut again = State::restore(plan(), rules(), state.save()).unwrap();
+        assert_eq!(words(&mut again), due, "a restart forgets nothing");
+        let later = if matches!(ends, Command::Expire { .. }) { 605 } else { 6 };
+        again.apply(&ends, NOON.plus_secs(later));
+        assert_eq!(words(&mut again), if is_written { Vec::new() } else { due }, "{ends:?}");
+    }
+    let silent = Rules { post: PostRules::default(), ..rules() };
+    let mut state = State::restore(plan(), silent, full_house().save()).unwrap();
+    state.apply(&join_by_mail(51, ANA), NOON);
+    state.apply(&release(1, 250), NOON);
+    assert_eq!(words(&mut state), [], "nobody sends mail here");
+}
+
+fn words(state: &mut State) -> Vec<WordDue> {
+    let list = Command::Post(PostCommand::List { after: None, limit: 9 });
+    match state.apply(&list, NOON).1 {
+        Reply::Post(work) => work.words,
+        reply => panic!("{reply:?}"),
+    }
 }
 
 #[test]
@@ -235,7 +295,8 @@ fn a_hundred_releases_serve_the_first_hundred_by_order_and_nobody_else_comes_in_
     }
     let entry = |n: u32| sub(1000 + n);
     for n in 0..150 {
-        let command = Command::Join { entry: entry(n), sub: sub(500 + n), zone: None, quantity: 1 };
+        let (entry, sub) = (entry(n), sub(500 + n));
+        let command = Command::Join { entry, sub, zone: None, quantity: 1, contact: None };
         assert!(matches!(state.apply(&command, NOON).1, Reply::Entry(_)));
     }
     for n in 0..100 {

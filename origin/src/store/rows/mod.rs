@@ -359,6 +359,7 @@ impl Draft<'_> {
             | Change::Joined { .. }
             | Change::Left { .. }
             | Change::Accepted { .. }
+            | Change::OfferTold { .. }
             // Where the money is, the gateways' books say; the rows say who has which seat.
             | Change::PaymentMoved { .. }
             | Change::PaymentAction { .. }
@@ -589,6 +590,7 @@ const fn label(change: &Change) -> &'static str {
         Change::Joined { .. } => "joined",
         Change::Left { .. } => "left",
         Change::Accepted { .. } => "accepted",
+        Change::OfferTold { .. } => "offer_told",
         Change::Released { .. } => "released",
         Change::Expired { .. } => "expired",
         Change::PaymentBegun(_) => "payment_begun",
