@@ -20,6 +20,7 @@ mod journey;
 mod live;
 mod order;
 mod oversell;
+mod passes;
 mod proxying;
 mod restarts;
 mod rotation;

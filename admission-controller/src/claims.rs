@@ -65,6 +65,23 @@ pub struct PassRecord {
 }
 
 impl PassRecord {
+    /// Stands for a place that was made void before anybody claimed it: it has ended already.
+    #[must_use]
+    pub fn void(sub: keys::Id128, now: Timestamp, place_exp: Timestamp) -> Self {
+        Self {
+            sub,
+            jti: keys::Id128::from_bytes([0; 16]),
+            lane: Lane::Standard,
+            num: 0,
+            risk: Risk::Low,
+            generation: 0,
+            first_at: now,
+            renewed_at: now,
+            exp: now,
+            place_exp,
+        }
+    }
+
     /// The statement to sign. Signing it twice gives the same text.
     #[must_use]
     pub fn claims(&self, iss: keys::Owner, aud: keys::EventId) -> Pass {

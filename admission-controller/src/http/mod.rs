@@ -3,6 +3,7 @@
 mod edge;
 mod operator;
 mod pages;
+mod passes;
 mod security;
 mod shape;
 #[cfg(test)]
@@ -43,8 +44,8 @@ const EDGE_SILENT_SECS: u64 = 5;
 
 /// All routes.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let guarded = |routes: Router<Arc<App>>, role: TokenRole| {
-        let guard = Guard { app: Arc::clone(&app), role };
+    let guarded = |routes: Router<Arc<App>>, roles: &'static [TokenRole]| {
+        let guard = Guard { app: Arc::clone(&app), roles };
         routes.route_layer(middleware::from_fn_with_state(guard, authorize))
     };
     let edge = Router::new()
@@ -66,6 +67,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let security = Router::new()
         .route("/api/v1/suspicions", get(security::list))
         .route("/api/v1/suspicions/{event}/{sub}/restore", post(security::restore));
+    let passes = Router::new()
+        .route("/api/v1/rooms/{event}/passes/revoke", post(passes::revoke_all))
+        .route("/api/v1/rooms/{event}/passes/{visitor}/revoke", post(passes::revoke));
     Router::new()
         .route("/", get(|| async { Redirect::to("/console") }))
         .route("/health", get(health))
@@ -73,9 +77,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/.well-known/waiting-room/jwks.json", get(jwks))
         .route("/api/v1/rooms/{event}/front", get(operator::front))
         .merge(pages::routes())
-        .merge(guarded(edge, TokenRole::Edge))
-        .merge(guarded(operator, TokenRole::Operator))
-        .merge(guarded(security, TokenRole::Security))
+        .merge(guarded(edge, &[TokenRole::Edge]))
+        .merge(guarded(operator, &[TokenRole::Operator]))
+        .merge(guarded(security, &[TokenRole::Security]))
+        .merge(guarded(passes, &[TokenRole::Operator, TokenRole::Security]))
         .fallback(|| async { Refusal::new(404, "not-found", "there is nothing here") })
         .method_not_allowed_fallback(|| async {
             Refusal::new(405, "method-not-allowed", "this method does not exist here")
@@ -224,7 +229,8 @@ impl Caller {
 #[derive(Clone)]
 struct Guard {
     app: Arc<App>,
-    role: TokenRole,
+    /// Any of these will do.
+    roles: &'static [TokenRole],
 }
 
 async fn authorize(
@@ -245,13 +251,14 @@ async fn authorize(
         let refusal = Refusal::new(401, "token-required", "a bearer token is needed");
         return Err(refusal.detail("expected Authorization: Bearer with a token of the controller"));
     };
-    if token.role != guard.role {
+    if !guard.roles.contains(&token.role) {
         return Err(Refusal::new(403, "wrong-role", "this token is for something else"));
     }
     if !guard.app.is_ready() && request.uri().path() != SYNC {
         return Err(Refusal::starting());
     }
     request.extensions_mut().insert(Caller(token.name.clone()));
+    request.extensions_mut().insert(token.role);
     Ok(next.run(request).await)
 }
 

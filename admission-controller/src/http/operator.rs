@@ -29,14 +29,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a change is tried again when somebody else changed the room meanwhile.
 const TRIES_MAX: usize = 5;
 
-fn view(app: &App, event: &str) -> Result<Arc<RoomView>, Refusal> {
+pub(super) fn view(app: &App, event: &str) -> Result<Arc<RoomView>, Refusal> {
     let event: EventId = event.parse().map_err(|_| Refusal::unknown_room(event))?;
     let snapshot = app.snapshot.load();
     snapshot.rooms.get(&event).cloned().ok_or_else(|| Refusal::unknown_room(event.as_str()))
 }
 
 /// A room that was just changed, once the change is published: by us, or by the leader soon.
-async fn changed(app: &App, event: &EventId, status: StatusCode) -> Result<Response, Refusal> {
+pub(super) async fn changed(
+    app: &App,
+    event: &EventId,
+    status: StatusCode,
+) -> Result<Response, Refusal> {
     let published = |view: &RoomView| view.front().map(|front| (front.epoch, front.seq));
     let before = view(app, event.as_str()).ok().and_then(|view| published(&view));
     let deadline = Instant::now() + PUBLISHED_WITHIN;

@@ -212,6 +212,19 @@ pub enum Counted {
     NoLine,
 }
 
+/// What became of a wish to take a pass away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// The visitor was inside, and is no more.
+    Ended,
+    /// The visitor had not come in: the place is void.
+    Voided,
+    /// The pass had ended before.
+    EndedBefore,
+    /// There is no such line.
+    NoLine,
+}
+
 /// What became of a wish to restore.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Restore {
@@ -643,6 +656,40 @@ impl Store {
         match self {
             Self::Embedded(store) => store.end(line, pass, reason, now).await,
             Self::Redis(store) => store.end(line, pass, reason, now).await,
+        }
+    }
+
+    /// Takes a visitor's pass away, and notes who did. A visitor who has not come in yet never
+    /// will with that place.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn revoke(
+        &self,
+        line: LineId,
+        sub: Id128,
+        kind: EntryKind,
+        deed: Deed,
+    ) -> Result<Revocation, StoreError> {
+        match self {
+            Self::Embedded(store) => store.revoke(line, sub, kind, deed).await,
+            Self::Redis(store) => store.revoke(line, sub, kind, deed).await,
+        }
+    }
+
+    /// Takes all passes of a room away: it begins a new generation of them.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn revoke_all(
+        &self,
+        event: EventId,
+        kind: EntryKind,
+        deed: Deed,
+    ) -> Result<Put, StoreError> {
+        match self {
+            Self::Embedded(store) => store.revoke_all(event, kind, deed).await,
+            Self::Redis(store) => store.revoke_all(event, kind, deed).await,
         }
     }
 

@@ -8,7 +8,7 @@ use keys::{
 
 use super::{
     Counted, Deed, DrawRecord, Entry, EntryKind, Given, JudgedState, Law, LineId, PassId,
-    Published, Put, RenewTo, Restore, Restorer, RoomStatus, Store, StoreError, Turn,
+    Published, Put, RenewTo, Restore, Restorer, Revocation, RoomStatus, Store, StoreError, Turn,
 };
 use crate::claims::{Claimed, PassRecord};
 
@@ -26,6 +26,8 @@ pub(super) async fn keeps_its_promises(open: impl AsyncFn() -> Store) {
     parallel_claims_count_once(&open).await;
     passes_slide_up_to_their_maximum(&open).await;
     passes_end_by_themselves(&open).await;
+    a_pass_that_is_taken_away_ends_at_once(&open).await;
+    all_passes_end_with_their_generation(&open).await;
     used_places_are_remembered_as_long_as_they_live(&open).await;
     suspicions_can_be_taken_back(&open).await;
     suspicions_are_forgotten_with_their_places(&open).await;
@@ -255,6 +257,68 @@ async fn passes_end_by_themselves(open: &impl AsyncFn() -> Store) {
     assert_eq!(inside_at(700).await, 0);
     let again = store.claim(line.clone(), record(2), NOW.plus_secs(701)).await.unwrap();
     assert_eq!(again, Counted::Ended);
+}
+
+async fn a_pass_that_is_taken_away_ends_at_once(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "revoked").await;
+    let revoke = async |store: &Store, visitor| {
+        let (line, sub) = (line.clone(), pass(visitor).sub);
+        store.revoke(line, sub, EntryKind::Security, deed()).await.unwrap()
+    };
+    store.claim(line.clone(), record(1), NOW).await.unwrap();
+    assert_eq!(revoke(&store, 1).await, Revocation::Ended);
+    assert_eq!(inside(&store, &line).await, 0);
+    assert_eq!(revoke(&store, 1).await, Revocation::EndedBefore);
+    assert_eq!(revoke(&store, 2).await, Revocation::Voided, "who has not come in never will");
+    let (revoked, _) = store.revoked_after(0, NOW).await.unwrap();
+    let revoked = revoked.iter().find(|revoked| revoked.jti == pass(1).jti).unwrap();
+    assert_eq!(revoked.from, NOW, "without grace");
+    drop(store);
+    let store = open().await;
+    for visitor in [1, 2] {
+        let claim = store.claim(line.clone(), record(visitor), NOW).await.unwrap();
+        assert_eq!(claim, Counted::Ended, "{visitor}");
+    }
+    assert_eq!(store.claim(line.clone(), record(3), NOW).await.unwrap(), Counted::First);
+    let older = LineId { line: line.line - 1, ..line.clone() };
+    let sub = pass(3).sub;
+    let elsewhere = store.revoke(older, sub, EntryKind::Security, deed()).await.unwrap();
+    assert_eq!(elsewhere, Revocation::NoLine);
+    let noted = store.entries(line.event, None, 9).await.unwrap();
+    let noted = noted.iter().filter(|entry| entry.entry.kind == EntryKind::Security).count();
+    assert_eq!(noted, 2, "what changed nothing is no deed");
+}
+
+async fn all_passes_end_with_their_generation(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "generations").await;
+    let room = async |store: &Store| {
+        let status = store.status(NOW).await.unwrap().rooms;
+        status.into_iter().find(|status| is_of(status, &line)).unwrap()
+    };
+    let generation = room(&store).await.room.pass_generation;
+    let of = |visitor, generation| PassRecord { generation, ..record(visitor) };
+    store.claim(line.clone(), of(1, generation), NOW).await.unwrap();
+    store.claim(line.clone(), of(2, generation), NOW).await.unwrap();
+    let revoked = store.revoke_all(line.event.clone(), EntryKind::Operator, deed()).await.unwrap();
+    let Put::Done(revoked) = revoked else { panic!("{revoked:?}") };
+    assert_eq!((revoked.pass_generation, revoked.version), (generation + 1, 2));
+    assert_eq!(inside(&store, &line).await, 0);
+    store.claim(line.clone(), of(3, generation + 1), NOW).await.unwrap();
+    drop(store);
+    let store = open().await;
+    let status = room(&store).await;
+    assert_eq!((status.room, status.inside), (*revoked, 1));
+    let claim = store.claim(line.clone(), of(1, generation + 1), NOW).await.unwrap();
+    assert_eq!(claim, Counted::Ended);
+    let to = RenewTo { idle_secs: 600, max_secs: 900, generation: generation + 1 };
+    let renew = async |visitor| store.renew(line.clone(), pass(visitor), to, NOW).await.unwrap();
+    assert_eq!((renew(2).await, renew(3).await.is_some()), (None, true));
+    let known = store.known(line.clone(), pass(2).sub, NOW).await.unwrap();
+    assert_eq!(known.claimed, Some(Claimed::Ended));
+    let none = store.revoke_all(event("nowhere"), EntryKind::Operator, deed()).await.unwrap();
+    assert_eq!(none, Put::Missing);
 }
 
 async fn used_places_are_remembered_as_long_as_they_live(open: &impl AsyncFn() -> Store) {

@@ -82,10 +82,19 @@ impl Memory {
         spec: RoomSpec,
     ) -> Result<Room, StoreError> {
         let event = spec.event.clone();
-        let Some(memory) = self.rooms.get_mut(&event) else {
+        let Some(memory) = self.rooms.get(&event) else {
             return Err(StoreError::Closed);
         };
         let room = Room { spec, version: memory.room.version + 1, ..memory.room.clone() };
+        self.put(tx, room)
+    }
+
+    /// Writes a room that is there already.
+    pub(super) fn put(&mut self, tx: &Transaction<'_>, room: Room) -> Result<Room, StoreError> {
+        let event = &room.spec.event;
+        let Some(memory) = self.rooms.get_mut(event) else {
+            return Err(StoreError::Closed);
+        };
         execute(
             tx,
             "UPDATE rooms SET room = ? WHERE event = ?",
@@ -220,6 +229,19 @@ impl RoomMemory {
         self.take(lane, num);
         let until = record.place_exp.plus_secs(USED_FOR_SECS).max(record.exp);
         self.passes.insert(record.sub, Slot::Used { until, lane, num });
+    }
+
+    /// All who are inside are out at once.
+    pub(super) fn end_all(&mut self) {
+        let inside = self.passes.values().filter_map(|slot| match slot {
+            Slot::Inside(record) => Some((**record).clone()),
+            Slot::Used { .. } => None,
+        });
+        for record in inside.collect::<Vec<_>>() {
+            self.use_up(&record);
+        }
+        self.inside = 0;
+        self.ends.clear();
     }
 
     pub(super) fn take(&mut self, lane: Lane, num: u64) {

@@ -4,10 +4,12 @@ use admission_api::{EndReason, Revoked};
 use keys::{EventId, Id128, Timestamp};
 use rusqlite::{Transaction, params};
 
-use super::super::{Counted, LineId, PassId, RenewTo, StoreError, USED_FOR_SECS};
+use super::super::{
+    Counted, Deed, EntryKind, LineId, PassId, Put, RenewTo, Revocation, StoreError, USED_FOR_SECS,
+};
 use super::Embedded;
 use super::memory::Slot;
-use super::review::{DECISIONS_MAX, DEEDS_MAX};
+use super::review::{DECISIONS_MAX, DEEDS_MAX, note};
 use super::rows::{event_at, execute, failed, int, lane_number, risk_number};
 use crate::claims::{Claimed, Known, PassRecord};
 
@@ -42,26 +44,7 @@ impl Embedded {
             if !room.may_use(record.lane, record.num) {
                 return Ok(Counted::NotTheirs);
             }
-            execute(
-                tx,
-                "INSERT INTO passes (event, sub, line, jti, lane, num, risk, generation, first_at,
-                                     renewed_at, exp, place_exp, ended)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                params![
-                    line.event.as_str(),
-                    record.sub.as_bytes(),
-                    int(line.line),
-                    record.jti.as_bytes(),
-                    lane_number(record.lane),
-                    int(record.num),
-                    risk_number(record.risk),
-                    int(record.generation),
-                    int(record.first_at.as_millis()),
-                    int(record.renewed_at.as_millis()),
-                    int(record.exp.as_millis()),
-                    int(record.place_exp.as_millis()),
-                ],
-            )?;
+            insert(tx, &line, &record, None)?;
             room.enter(record);
             room.admitted_total += 1;
             Ok(Counted::First)
@@ -120,14 +103,65 @@ impl Embedded {
             if record.jti != pass.jti {
                 return Ok(false);
             }
-            execute(
-                tx,
-                "UPDATE passes SET ended = ? WHERE event = ? AND sub = ?",
-                params![reason.label(), line.event.as_str(), pass.sub.as_bytes()],
-            )?;
+            set_ended(tx, &line.event, pass.sub, reason)?;
             room.leave(&record);
             memory.revoke(&record, now.plus_secs(reason.grace_secs()));
             Ok(true)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn revoke(
+        &self,
+        line: LineId,
+        sub: Id128,
+        kind: EntryKind,
+        deed: Deed,
+    ) -> Result<Revocation, StoreError> {
+        self.run(move |memory, tx| {
+            let now = deed.at;
+            let Some(room) = memory.line(&line) else { return Ok(Revocation::NoLine) };
+            let revocation = match room.claimed(sub, now) {
+                Some(Claimed::Ended) => return Ok(Revocation::EndedBefore),
+                Some(Claimed::Inside(record)) => {
+                    set_ended(tx, &line.event, sub, EndReason::Revoked)?;
+                    room.leave(&record);
+                    memory.revoke(&record, now);
+                    Revocation::Ended
+                }
+                None => {
+                    let place_exp = now.plus_secs(room.room.spec.passes.place_secs);
+                    let record = PassRecord::void(sub, now, place_exp);
+                    insert(tx, &line, &record, Some(EndReason::Revoked))?;
+                    room.use_up(&record);
+                    Revocation::Voided
+                }
+            };
+            note(tx, &line.event, kind, deed)?;
+            Ok(revocation)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn revoke_all(
+        &self,
+        event: EventId,
+        kind: EntryKind,
+        deed: Deed,
+    ) -> Result<Put, StoreError> {
+        self.run(move |memory, tx| {
+            let Some(room) = memory.rooms.get_mut(&event) else { return Ok(Put::Missing) };
+            execute(
+                tx,
+                "UPDATE passes SET ended = ? WHERE event = ? AND ended IS NULL",
+                params![EndReason::Revoked.label(), event.as_str()],
+            )?;
+            room.end_all();
+            let mut next = room.room.clone();
+            (next.pass_generation, next.version) = (next.pass_generation + 1, next.version + 1);
+            let room = memory.put(tx, next)?;
+            note(tx, &event, kind, deed)?;
+            Ok(Put::Done(Box::new(room)))
         })
         .await
     }
@@ -183,6 +217,48 @@ impl Embedded {
         })
         .await
     }
+}
+
+fn insert(
+    tx: &Transaction<'_>,
+    line: &LineId,
+    record: &PassRecord,
+    ended: Option<EndReason>,
+) -> Result<(), StoreError> {
+    let values = params![
+        line.event.as_str(),
+        record.sub.as_bytes(),
+        int(line.line),
+        record.jti.as_bytes(),
+        lane_number(record.lane),
+        int(record.num),
+        risk_number(record.risk),
+        int(record.generation),
+        int(record.first_at.as_millis()),
+        int(record.renewed_at.as_millis()),
+        int(record.exp.as_millis()),
+        int(record.place_exp.as_millis()),
+        ended.map(EndReason::label),
+    ];
+    execute(
+        tx,
+        "INSERT INTO passes (event, sub, line, jti, lane, num, risk, generation, first_at,
+                             renewed_at, exp, place_exp, ended)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        values,
+    )?;
+    Ok(())
+}
+
+fn set_ended(
+    tx: &Transaction<'_>,
+    event: &EventId,
+    sub: Id128,
+    reason: EndReason,
+) -> Result<(), StoreError> {
+    let values = params![reason.label(), event.as_str(), sub.as_bytes()];
+    execute(tx, "UPDATE passes SET ended = ? WHERE event = ? AND sub = ?", values)?;
+    Ok(())
 }
 
 /// Deletes suspicions of places that have ended, and tells whose they were.

@@ -50,11 +50,24 @@ local function pass_of(sub)
   return value and split(value, '|') or nil
 end
 
-local function is_inside(pass, now) return pass[1] == 'I' and num(pass[9]) > num(now) end
+-- Passes of a generation that was taken away as a whole have ended, though they still say I.
+local function is_taken(pass) return num(pass[6]) < num(field('taken_below')) end
+
+local function is_inside(pass, now)
+  return pass[1] == 'I' and num(pass[9]) > num(now) and not is_taken(pass)
+end
 
 local function use_up(sub, pass)
   redis.call('HSET', key('passes'), sub, 'U|' .. pass[3] .. '|' .. pass[4])
   redis.call('ZREM', key('inside'), sub)
+end
+
+-- Ends a pass before its time; edges honour it until `from`.
+local function cut_short(sub, pass, now, from)
+  use_up(sub, pass)
+  local at = math.max(num(redis.call('GET', key('revoked_at'))) + 1, num(now) * 1000)
+  redis.call('SET', key('revoked_at'), text(at))
+  redis.call('ZADD', key('revoked'), text(at), pass[2] .. ':' .. from .. ':' .. pass[9])
 end
 
 local ops = {}
@@ -317,7 +330,9 @@ end
 function ops.known(line, sub)
   local refused = refusal(line)
   if refused then return refused end
-  return { 'ok', redis.call('HGET', key('passes'), sub) or '', redis.call('HGET', key('flags'), sub) or '' }
+  local pass = pass_of(sub)
+  if pass and pass[1] == 'I' and is_taken(pass) then pass = { 'U', pass[3], pass[4] } end
+  return { 'ok', pass and table.concat(pass, '|') or '', redis.call('HGET', key('flags'), sub) or '' }
 end
 
 function ops.claim(line, sub, now, lane, number, pass, exp, keep_until)
@@ -361,11 +376,36 @@ function ops.finish(line, sub, jti, now, from)
   if refused then return refused end
   local pass = pass_of(sub)
   if not pass or not is_inside(pass, now) or pass[2] ~= jti then return { 'no' } end
-  use_up(sub, pass)
-  local at = math.max(num(redis.call('GET', key('revoked_at'))) + 1, num(now) * 1000)
-  redis.call('SET', key('revoked_at'), text(at))
-  redis.call('ZADD', key('revoked'), text(at), jti .. ':' .. from .. ':' .. pass[9])
+  cut_short(sub, pass, now, from)
   return { 'ok' }
+end
+
+-- Takes a visitor's pass away, or makes the place void from which there is none yet.
+function ops.revoke(line, sub, now, keep_until, deed, id_floor, deeds_max)
+  local refused = refusal(line)
+  if refused then return refused end
+  local pass = pass_of(sub)
+  if pass and not is_inside(pass, now) then return { 'before' } end
+  if pass then
+    cut_short(sub, pass, now, now)
+  else
+    redis.call('HSET', key('passes'), sub, 'U|1|0')
+    redis.call('ZADD', key('places'), keep_until, sub)
+  end
+  append('deeds', deed, id_floor, deeds_max)
+  return { pass and 'ended' or 'voided' }
+end
+
+-- Takes all passes away: those of a generation from before have ended.
+function ops.revoke_all(deed, id_floor, deeds_max)
+  local refused = refusal(nil)
+  if refused then return refused end
+  local known = redis.call('HMGET', room, 'line', 'generation', 'version', 'spec')
+  local generation, version = text(num(known[2]) + 1), text(num(known[3]) + 1)
+  redis.call('HSET', room, 'generation', generation, 'version', version, 'taken_below', generation)
+  redis.call('DEL', key('inside'))
+  append('deeds', deed, id_floor, deeds_max)
+  return { 'ok', known[1], generation, version, known[4] }
 end
 
 -- Forgets what is of no use any more, some of it: `more` asks to be called again.
@@ -489,6 +529,10 @@ function ops.recover(epoch, line, generation, version, spec, is_off, secret, bea
       'is_off', is_off, 'issued0', '0', 'issued1', '0', 'issued2', '0', 'admitted', '0')
   elseif known[1] == line and not known[4] and num(known[2]) < num(version) then
     redis.call('HSET', room, 'version', version, 'spec', spec, 'is_off', is_off)
+    if num(field('generation')) < num(generation) then
+      redis.call('HSET', room, 'generation', generation, 'taken_below', generation)
+      redis.call('DEL', key('inside'))
+    end
   end
   redis.call('HSET', room, 'fence', epoch, 'run_id', run_id())
   if field('deleted_at') ~= '' then return { 'ok' } end

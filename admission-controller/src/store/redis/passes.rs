@@ -1,15 +1,20 @@
 //! Claims, the passes that came of them, and their ends.
 
-use admission_api::{EndReason, Revoked};
-use keys::{Id128, Lane, Risk, Timestamp};
+use admission_api::{EndReason, Revoked, Room};
+use keys::{EventId, Id128, Lane, Risk, Timestamp};
 
-use super::super::{Counted, LineId, PassId, RenewTo, StoreError, USED_FOR_SECS};
-use super::calls::{Call, failed_text, number};
+use super::super::{
+    Counted, Deed, EntryKind, LineId, PassId, Put, RenewTo, Revocation, StoreError, USED_FOR_SECS,
+};
+use super::calls::{Call, failed_text, json, number, parse};
+use super::review::{DEEDS_MAX, deed_entry, id_floor};
 use super::{Redis, lock};
 use crate::claims::{Claimed, Flag, Known, PassRecord};
 
 /// Ends of passes are told for a day: no pass lives longer.
 const REVOKED_FOR_SECS: u64 = 86_400;
+/// A place of a room that we have not met lives no longer than this.
+const PLACE_SECS_MAX: u64 = 7 * 86_400;
 /// How many are forgotten in one call, so that no other waits long.
 const SWEEP_AT_ONCE: u64 = 500;
 /// Calls of one sweep; the rest is for the next.
@@ -111,8 +116,61 @@ impl Redis {
         Ok(has_ended)
     }
 
+    pub(in crate::store) async fn revoke(
+        &self,
+        line: LineId,
+        sub: Id128,
+        kind: EntryKind,
+        deed: Deed,
+    ) -> Result<Revocation, StoreError> {
+        let now = deed.at;
+        let place_secs = lock(&self.shared.known).place_secs(&line.event);
+        let place_secs = place_secs.unwrap_or(PLACE_SECS_MAX);
+        let floor = id_floor(&line.event, now);
+        let call = Call::new("revoke")
+            .arg(line.line)
+            .arg(sub.to_string())
+            .arg(now.as_millis())
+            .arg(now.plus_secs(place_secs + USED_FOR_SECS).as_millis())
+            .arg(json(&deed_entry(&line.event, kind, deed))?)
+            .arg(floor)
+            .arg(DEEDS_MAX);
+        let revoked = match self.event(&line.event, call).await?.word() {
+            "ended" => Revocation::Ended,
+            "voided" => Revocation::Voided,
+            "before" => Revocation::EndedBefore,
+            _ => Revocation::NoLine,
+        };
+        if revoked == Revocation::Ended {
+            self.hear_ends(&line.event, now).await?;
+        }
+        Ok(revoked)
+    }
+
+    pub(in crate::store) async fn revoke_all(
+        &self,
+        event: EventId,
+        kind: EntryKind,
+        deed: Deed,
+    ) -> Result<Put, StoreError> {
+        let floor = id_floor(&event, deed.at);
+        let call = Call::new("revoke_all")
+            .arg(json(&deed_entry(&event, kind, deed))?)
+            .arg(floor)
+            .arg(DEEDS_MAX);
+        let mut reply = self.event(&event, call).await?;
+        if !reply.is("ok") {
+            return Ok(Put::Missing);
+        }
+        let (line, pass_generation) = (reply.number()?, reply.number()?);
+        let version = reply.number()?;
+        let room = Room { spec: parse("a room", &reply.text()?)?, line, pass_generation, version };
+        lock(&self.shared.known).see_room(&room);
+        Ok(Put::Done(Box::new(room)))
+    }
+
     /// Takes in what has ended at any controller since the last look.
-    async fn hear_ends(&self, event: &keys::EventId, now: Timestamp) -> Result<(), StoreError> {
+    async fn hear_ends(&self, event: &EventId, now: Timestamp) -> Result<(), StoreError> {
         self.status_of(event, now).await.map(|_| ())
     }
 
