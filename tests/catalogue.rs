@@ -50,6 +50,7 @@ impl BoxOffice {
             lane: Lane::Standard,
             risk: Risk::Low,
             generation: 1,
+            fpr: String::new(),
         };
         let pass = self.keys.seal(&pass, now).unwrap();
         let url = format!("http://{}/api/v1/events/{EVENT}/holds", self.config.listen);

@@ -23,6 +23,13 @@ async fn an_app_in_rust_joins_waits_and_enters() {
     let mut again = Line::new(&base, EVENT.parse().unwrap()).unwrap().with_place(kept);
     assert_eq!(again.status().await.unwrap().num, joined.num);
     let position = joined.position.unwrap();
+    // On another device it goes on, and nowhere else.
+    let code = again.transfer().await.unwrap().code;
+    let mut again = Line::new(&base, EVENT.parse().unwrap()).unwrap();
+    let refused = again.redeem("AAAA-AAAA").await.unwrap_err();
+    let is_unknown = |problem: &admission_api::Problem| problem.code == "unknown-code";
+    assert!(matches!(&refused, ClientError::Refused { problem, .. } if is_unknown(problem)));
+    assert_eq!(again.redeem(&code).await.unwrap().num, joined.num);
     stack.let_in(position).await;
     let front = line.front().await.unwrap();
     assert!(front.at(joined.lane, keys::Timestamp::now()) <= front.lanes[1].limit.max(position));
@@ -33,7 +40,11 @@ async fn an_app_in_rust_joins_waits_and_enters() {
         line.status().await.is_ok_and(|status| status.state == State::YourTurn)
     })
     .await;
-    assert!(line.claim().await.unwrap().pass.as_str().starts_with("ey"));
+    assert!(again.claim().await.unwrap().pass.as_str().starts_with("ey"));
+    let refused = line.claim().await.unwrap_err();
+    assert!(
+        matches!(&refused, ClientError::Refused { problem, .. } if problem.code == "place-moved")
+    );
     stack.stop().await;
 }
 
@@ -49,7 +60,10 @@ async fn an_app_in_a_browser_follows_the_line_with_the_module() {
                  await import('/.waiting-room/assets/waiting-room.mjs');
              const line = new WaitingRoom('{EVENT}');
              const early = await line.status().catch((error) => error);
-             const joined = await line.join();
+             const first = new WaitingRoom('{EVENT}');
+             await first.join();
+             const {{ code }} = await first.transfer();
+             const joined = await line.redeem(code);
              window.seen = [];
              window.line = line;
              (async () => {{

@@ -199,3 +199,36 @@ async fn rooms_change_everywhere_within_two_seconds() {
     // Generous, for a debug build on a busy machine; what is printed is what counts.
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
 }
+
+#[tokio::test]
+async fn a_silent_store_is_told_of_and_places_outlive_it() {
+    let mut fleet = Fleet::start(20.0).await;
+    fleet.until_somebody_leads().await;
+    for controller in 0..2 {
+        assert_eq!(fleet.store_health(controller).await, "ok");
+    }
+    let inside = fleet.visitor(0);
+    inside.enter().await;
+    fleet.redis.pause();
+    for controller in 0..2 {
+        eventually("a store that hangs is told of", || async {
+            fleet.store_health(controller).await == "store does not answer"
+        })
+        .await;
+    }
+    assert_eq!(inside.arrive().await, Page::Shop, "whoever is inside stays there");
+    fleet.redis.resume();
+    fleet.redis.stop_immediate();
+    eventually("one that is gone is told of", || async {
+        fleet.store_health(0).await != "ok" && fleet.store_health(1).await != "ok"
+    })
+    .await;
+    fleet.redis.restart();
+    for controller in 0..2 {
+        eventually("one that is back is well", || async {
+            fleet.store_health(controller).await == "ok"
+        })
+        .await;
+    }
+    assert_eq!(inside.arrive().await, Page::Shop);
+}

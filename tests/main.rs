@@ -4,6 +4,7 @@
 
 mod support;
 
+mod access;
 mod apart;
 mod bots;
 mod bounds;
@@ -11,6 +12,7 @@ mod cache;
 mod catalogue;
 mod clients;
 mod configuration;
+mod devices;
 mod draw;
 mod expiry;
 mod fleet;
@@ -25,4 +27,5 @@ mod proxying;
 mod restarts;
 mod rotation;
 mod tls;
+mod turns;
 mod waitlist;

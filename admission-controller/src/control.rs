@@ -23,6 +23,7 @@ use crate::store::{
     DrawRecord, Entry, EntryKind, Law, LineId, Published, RoomStatus, Statuses, Store, StoreError,
     Told,
 };
+use crate::turns::{Over, Turns};
 
 /// How often fronts are computed.
 pub const CONTROL_PERIOD: Duration = Duration::from_millis(500);
@@ -80,6 +81,8 @@ pub struct RoomView {
     pub inside: u64,
     /// Called and not come.
     pub called: u64,
+    /// Whose turn is over.
+    pub over: Over,
     /// Stock as last heard.
     pub stock: Option<Stock>,
 }
@@ -101,7 +104,14 @@ impl RoomView {
     #[must_use]
     pub fn facts(&self) -> RoomFacts<'_> {
         let is_off = self.room.spec.mode == RoomMode::Off;
-        RoomFacts { phase: self.phase, is_off, signed: &self.signed, orders: self.orders }
+        RoomFacts {
+            phase: self.phase,
+            is_off,
+            signed: &self.signed,
+            orders: self.orders,
+            over: self.over,
+            rules: self.room.spec.passes,
+        }
     }
 }
 
@@ -144,6 +154,8 @@ struct Runtime {
     pace: pace::State,
     called: Called,
     noshows: NoShows,
+    turns: Turns,
+    over: Over,
     /// Claims that had counted when we last looked.
     admitted_total: u64,
     /// Visitors who came in under a number that was open ahead, not counted as called yet.
@@ -164,6 +176,8 @@ struct Planned {
     pace: pace::State,
     decision: Decision,
     called: u64,
+    /// Whose turn is over.
+    over: Over,
     claims: Front,
     /// `None` if what is published holds on. Made before it is durable, so that nothing that
     /// cannot be signed ever moves; shown to others only afterwards.
@@ -369,8 +383,10 @@ impl Control {
             let per_sec = law.as_ref().map_or(spec.pace.per_sec_start, |law| law.per_sec);
             let noshow_share = law.as_ref().map_or(0.0, |law| law.noshow_share);
             let mut called = Called::default();
-            if let Some(law) = &law {
+            let mut turns = Turns::resumed(Vec::new(), now);
+            if let Some(law) = law {
                 called.add(law.called, law.at.min(now));
+                turns = Turns::resumed(law.marks, law.at.min(now));
             }
             if let Some(last) = signed.last() {
                 called.add(FrontState::called_since(last, status.issued, &gaps, now), now);
@@ -384,6 +400,8 @@ impl Control {
                 pace: pace::State::starting(per_sec, now),
                 called,
                 noshows,
+                turns,
+                over: Over::default(),
                 admitted_total: status.admitted_total,
                 early: 0,
                 signed,
@@ -610,6 +628,9 @@ impl Runtime {
             haste,
         };
         let front::Advance { state, called } = front::advance(&self.front, &drive, now);
+        // What is published counts, not what is planned: nobody's time runs before they can know.
+        let fronts = Lane::ALL.map(|lane| front::effective(&self.signed, lane, now));
+        self.turns.look(fronts, phase == Phase::Open, &spec.passes, now);
         let claims = Front {
             iss: stamp.iss.clone(),
             aud: spec.event.clone(),
@@ -629,7 +650,8 @@ impl Runtime {
             poll: POLL,
             message: spec.message.clone(),
         };
-        Planned { front: state, pace, decision, called, claims, sealed: None }
+        let over = self.turns.over(&spec.passes, now);
+        Planned { front: state, pace, decision, called, over, claims, sealed: None }
     }
 
     /// A draw was announced and has not been opened.
@@ -662,6 +684,7 @@ impl Runtime {
                 changed_at: self.changed_at,
                 waiting,
                 called: self.called.expected(now).saturating_add(plan.called),
+                over: plan.over,
             }),
         }
     }
@@ -674,6 +697,7 @@ impl Runtime {
             per_sec: plan.pace.per_sec,
             called: self.called.expected(now).saturating_add(plan.called),
             noshow_share: self.noshows.share(),
+            marks: self.turns.marks(),
             at: now,
         }
     }
@@ -708,6 +732,7 @@ impl Runtime {
         }
         self.pace = plan.pace;
         self.decision = Some(plan.decision);
+        self.over = plan.over;
         let Some(sealed) = plan.sealed else { return };
         let early = std::mem::take(&mut self.early);
         self.front = plan.front;
@@ -752,6 +777,7 @@ impl Runtime {
             waiting: std::array::from_fn(|lane| self.front.lanes[lane].waiting()),
             inside: status.inside,
             called: self.called.expected(now),
+            over: self.over,
             stock,
         })
     }
@@ -783,7 +809,7 @@ fn followed(
     let newest = fronts.last()?;
     let (phase, sealed) = (newest.front.phase, newest.sealed.clone());
     let told = fronts.iter().rev().find_map(|published| published.told.clone())?;
-    let Told { decision, law_per_sec, changed_at, waiting, called } = told;
+    let Told { decision, law_per_sec, changed_at, waiting, called, over } = told;
     Some(RoomView {
         draw: draw.map(DrawRecord::published),
         orders: orders(draw, &line),
@@ -797,6 +823,7 @@ fn followed(
         changed_at,
         waiting,
         called,
+        over,
         stock,
     })
 }
@@ -892,237 +919,4 @@ fn int(number: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use admission_api::{Forward, Gap, Guard, LaneWeights, PaceLimits, PassRules, RoomSpec};
-    use keys::{Id128, Key, Role, Validity};
-    use prometheus::{Histogram, HistogramOpts};
-
-    use super::*;
-    use crate::store::{Deed, Turn};
-
-    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    fn key_from(use_from: Timestamp) -> Keyring {
-        let validity = Validity {
-            use_from,
-            use_until: use_from.plus_secs(86_400),
-            valid_until: use_from.plus_secs(86_400),
-            revoked_at: None,
-        };
-        Keyring::new([Key::generate(Role::Controller, "c".parse().unwrap(), validity)])
-    }
-
-    fn spec() -> RoomSpec {
-        RoomSpec {
-            event: "e".parse().unwrap(),
-            title: "E".to_owned(),
-            mode: RoomMode::Auto,
-            guard: Guard { hosts: vec![], paths: vec!["/".to_owned()], bypass: vec![] },
-            opens_at: None,
-            draw: None,
-            is_paused: false,
-            pace: PaceLimits { per_sec_min: 1.0, per_sec_start: 10.0, ..PaceLimits::default() },
-            lanes: LaneWeights::default(),
-            passes: PassRules::default(),
-            forward: Forward::default(),
-            message: Some("\"".repeat(1000)),
-        }
-    }
-
-    /// A controller without HTTP, whose clock is an argument.
-    struct Stage {
-        directory: std::path::PathBuf,
-        store: Store,
-        control: Control,
-        metrics: Metrics,
-    }
-
-    impl Stage {
-        fn open(directory: std::path::PathBuf, now: Timestamp) -> Self {
-            let commits = Histogram::with_opts(HistogramOpts::new("commits", "Commits.")).unwrap();
-            let store = Store::embedded(&directory, commits, now).unwrap();
-            let control = Control::new("c".parse().unwrap());
-            Self { directory, store, control, metrics: Metrics::new().unwrap() }
-        }
-
-        /// With a room and a hundred thousand visitors in front of it.
-        async fn with_room(spec: RoomSpec) -> Self {
-            let directory = std::env::temp_dir().join(format!("admission-{}", Id128::random()));
-            let stage = Self::open(directory, NOW);
-            let deed = Deed { who: "olga".into(), at: NOW, what: "room created".into() };
-            let crate::store::Put::Done(room) = stage.store.create(spec, deed).await.unwrap()
-            else {
-                panic!("the store is empty");
-            };
-            let line = LineId { event: room.spec.event, line: room.line };
-            stage
-                .store
-                .lease(line, Lane::Standard, 100_000, "edge-1".parse().unwrap(), NOW)
-                .await
-                .unwrap();
-            stage
-        }
-
-        async fn tick(&mut self, keyring: &Keyring, now: Timestamp) -> Arc<RoomView> {
-            let (heard, inbox) = (HeardNow::default(), Inbox::default());
-            let Self { store, metrics, control, .. } = self;
-            if let Turn::Leads { epoch } = store.lead(now).await.unwrap() {
-                control.lead(epoch);
-            }
-            let snapshot = control.tick(store, keyring, &heard, inbox, metrics, now).await.unwrap();
-            Arc::clone(snapshot.rooms.values().next().unwrap())
-        }
-
-        async fn restarted(self, now: Timestamp) -> Self {
-            self.store.close().await;
-            Self::open(self.directory, now)
-        }
-
-        async fn end(self) {
-            self.store.close().await;
-            std::fs::remove_dir_all(self.directory).unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn time_without_a_signing_key_lets_in_nobody_afterwards() {
-        let mut stage = Stage::with_room(spec()).await;
-        let keyring = key_from(NOW.plus_secs(60));
-        for half_secs in 0..120 {
-            let view = stage.tick(&keyring, NOW.plus(CONTROL_PERIOD * half_secs)).await;
-            assert!(view.sealed.is_none());
-        }
-        let view = stage.tick(&keyring, NOW.plus_secs(60)).await;
-        assert!(view.sealed.is_some(), "the longest message that is allowed can be signed");
-        assert_eq!(view.front().unwrap().at(Lane::Standard, NOW.plus_secs(60)), 0);
-        let view = stage.tick(&keyring, NOW.plus_secs(61)).await;
-        // A minute without news of the origin has slowed it down, too.
-        let reached = view.front().unwrap().at(Lane::Standard, NOW.plus_secs(61));
-        assert!((1..=10).contains(&reached), "{reached}");
-        stage.end().await;
-    }
-
-    #[tokio::test]
-    async fn a_restart_remembers_the_pace_and_who_was_called() {
-        let mut stage = Stage::with_room(spec()).await;
-        let keyring = key_from(NOW);
-        // Nothing is heard of the origin, so the law falls towards its floor.
-        let mut now = NOW;
-        for _ in 0..120 {
-            stage.tick(&keyring, now).await;
-            now = now.plus(CONTROL_PERIOD);
-        }
-        let before = stage.tick(&keyring, now).await;
-        assert!(before.law_per_sec < 6.0, "{}", before.law_per_sec);
-        assert!(before.called > 100, "{}", before.called);
-        let mut stage = stage.restarted(now.plus_secs(1)).await;
-        let after = stage.tick(&keyring, now.plus_secs(1)).await;
-        assert!((after.law_per_sec - before.law_per_sec).abs() < 0.5, "{}", after.law_per_sec);
-        let called = before.called..=before.called + 10;
-        assert!(called.contains(&after.called), "{} after {}", after.called, before.called);
-        stage.end().await;
-    }
-
-    #[tokio::test]
-    async fn the_absent_make_the_front_faster_also_after_a_restart() {
-        let mut stage = Stage::with_room(spec()).await;
-        let keyring = key_from(NOW);
-        stage.tick(&keyring, NOW).await;
-        for runtime in stage.control.rooms.values_mut() {
-            runtime.noshows = NoShows::resumed(0.6, 0, NOW);
-        }
-        let before = stage.tick(&keyring, NOW.plus_secs(1)).await;
-        check_haste(&before);
-        let mut stage = stage.restarted(NOW.plus_secs(2)).await;
-        let after = stage.tick(&keyring, NOW.plus_secs(2)).await;
-        check_haste(&after);
-        stage.end().await;
-    }
-
-    #[track_caller]
-    fn check_haste(view: &RoomView) {
-        let Decision { pace_per_sec, inputs, reason, .. } = &view.decision;
-        assert!((inputs.noshow_share - 0.6).abs() < 0.02, "{}", inputs.noshow_share);
-        assert!(
-            reason.ends_with("60 % of those called do not come: the front moves 2.5 times as fast"),
-            "{reason}"
-        );
-        let standard = view.front().unwrap().lane(Lane::Standard).unwrap();
-        let per_sec = f64::from(u32::try_from(standard.pace_milli).unwrap()) / 1000.0;
-        assert!((per_sec / pace_per_sec - 2.5).abs() < 0.1, "{per_sec} of {pace_per_sec}");
-    }
-
-    #[tokio::test]
-    async fn the_gaps_of_a_draw_stand_where_their_numbers_do() {
-        let opens_at = NOW.plus_secs(10);
-        let spec = RoomSpec { draw: Some(Beacon::None), opens_at: Some(opens_at), ..spec() };
-        let mut stage = Stage::with_room(spec).await;
-        let keyring = key_from(NOW);
-        let view = stage.tick(&keyring, NOW).await;
-        assert_eq!((view.phase, view.orders), (Phase::Scheduled, [Order::Unknown; 3]));
-        assert!(view.front().unwrap().draw.as_ref().is_some_and(|draw| draw.opened.is_none()));
-        let gap = Gap {
-            event: view.line().event,
-            line: view.line().line,
-            lane: Lane::Standard,
-            first: 11,
-            count: 500,
-        };
-        stage.store.give_back("edge-1".parse().unwrap(), vec![gap]).await.unwrap();
-        let view = stage.tick(&keyring, NOW.plus_secs(9)).await;
-        assert_eq!((view.phase, view.waiting), (Phase::Scheduled, [0, 99_500, 0]));
-        let view = stage.tick(&keyring, opens_at).await;
-        let draw = view.front().unwrap().draw.clone().unwrap();
-        assert_eq!(draw.opened.as_ref().unwrap().counts, [0, 100_000, 0]);
-        assert_eq!((view.phase, view.waiting), (Phase::Open, [0, 99_500, 0]));
-        assert!(matches!(view.orders[1], Order::Drawn { count: 100_000, .. }));
-        // Found again after a restart, the order and the gaps.
-        let mut stage = stage.restarted(opens_at).await;
-        let again = stage.tick(&keyring, opens_at).await;
-        assert_eq!(again.orders, view.orders);
-        assert_eq!((again.waiting, again.draw.as_ref()), ([0, 99_500, 0], Some(&draw)));
-        stage.end().await;
-    }
-
-    #[tokio::test]
-    async fn a_draw_waits_for_its_beacon_and_is_never_announced_too_late() {
-        let of = "the lottery".to_owned();
-        let with_draw = RoomSpec {
-            draw: Some(Beacon::Operator { of }),
-            opens_at: Some(NOW.minus_secs(10)),
-            ..spec()
-        };
-        let mut stage = Stage::with_room(with_draw.clone()).await;
-        let keyring = key_from(NOW);
-        for secs in 0..3 {
-            let view = stage.tick(&keyring, NOW.plus_secs(secs)).await;
-            assert_eq!(view.phase, Phase::Scheduled);
-            assert_eq!(view.decision.reason, "standing: the draw waits for the lottery");
-        }
-        let line = stage.tick(&keyring, NOW.plus_secs(3)).await.line();
-        let deed = Deed { who: "olga".into(), at: NOW, what: "given".into() };
-        stage.store.give_beacon(line, b"7 11".to_vec(), deed.clone()).await.unwrap();
-        let view = stage.tick(&keyring, NOW.plus_secs(4)).await;
-        assert_eq!(view.phase, Phase::Open);
-        assert_eq!(view.draw.as_ref().unwrap().opened.as_ref().unwrap().beacon, "NyAxMQ");
-        stage.end().await;
-
-        let mut stage = Stage::with_room(spec()).await;
-        stage.tick(&keyring, NOW).await;
-        let view = stage.tick(&keyring, NOW.plus_secs(2)).await;
-        assert!(view.front().unwrap().at(Lane::Standard, NOW.plus_secs(2)) > 0);
-        stage.store.change(with_draw, 1, deed).await.unwrap();
-        let view = stage.tick(&keyring, NOW.plus_secs(3)).await;
-        assert_eq!((view.phase, view.draw.as_ref()), (Phase::Open, None));
-        stage.end().await;
-    }
-
-    #[test]
-    fn a_lane_where_nobody_comes_keeps_no_spaces_free() {
-        let (lately, long_ago) = (Some(NOW.minus_secs(10)), Some(NOW.minus_secs(61)));
-        let counting = |arrived_at, waiting| counting_ahead(arrived_at, waiting, NOW);
-        assert_eq!(counting([None, lately, long_ago], 9), [false, true, false]);
-        assert_eq!(counting([lately, long_ago, None], 9), [true, false, false]);
-        assert_eq!(counting([None, long_ago, None], 0), [false, true, false]);
-    }
-}
+mod tests;

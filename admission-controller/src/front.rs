@@ -606,7 +606,8 @@ mod tests {
         let mut state = FrontState::default();
         for tick in 0..=20 {
             let mut drive = drive(0.5, [0, 100, 0]);
-            drive.weights = LaneWeights { priority: 0, standard: 1, suspect: 0 };
+            drive.weights =
+                LaneWeights { priority: 0, standard: 1, suspect: 0, priority_max: None };
             state = advance(&state, &drive, at_ms(tick * 500)).state;
         }
         assert_eq!(state.lanes[STANDARD].f0, 5, "half a position a second, after ten seconds");
@@ -617,7 +618,8 @@ mod tests {
         let mut state = FrontState::default();
         for tick in 0..100 {
             let mut drive = drive(20.0, [0, 7, 0]);
-            drive.weights = LaneWeights { priority: 0, standard: 1, suspect: 0 };
+            drive.weights =
+                LaneWeights { priority: 0, standard: 1, suspect: 0, priority_max: None };
             state = advance(&state, &drive, at_ms(tick * 500)).state;
         }
         assert_eq!(state.lanes[STANDARD].f0, 27);

@@ -1,13 +1,13 @@
 //! The admission controller: who may enter now, at what pace, and why?
 //!
 //! Pure files decide: [`pace`] (how fast), [`noshow`] (how much faster, as not all come), [`front`]
-//! (how far), [`claims`] (who). The store keeps
-//! what must survive, `control` ties them together twice a second, and `http` is the shell
+//! (how far), [`turns`] (who has missed their turn), [`claims`] (who enters). The store keeps what must survive, `control` ties them together twice a second, and `http` is the shell
 //! towards edges and people. [`start()`] runs it all.
 
 mod app;
 pub mod claims;
 mod clock;
+pub mod codes;
 mod config;
 mod control;
 mod drand;
@@ -19,6 +19,7 @@ pub mod pace;
 mod signals;
 mod start;
 pub mod store;
+pub mod turns;
 
 pub use config::{
     ConfigError, ControllerConfig, DrandConfig, OriginConfig, RedisUrl, StoreConfig, Token,

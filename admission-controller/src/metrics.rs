@@ -18,6 +18,7 @@ pub struct Metrics {
     pub(crate) called: IntGaugeVec,
     pub(crate) noshow_share: GaugeVec,
     pub(crate) claims_total: IntCounterVec,
+    pub(crate) priority_total: IntCounterVec,
     pub(crate) renewals_total: IntCounterVec,
     pub(crate) ends_total: IntCounterVec,
     pub(crate) leases_total: IntCounterVec,
@@ -130,6 +131,12 @@ impl Metrics {
             claims_total: counters(
                 "admission_claims_total",
                 "Claims by outcome; `admitted` counts each visitor once.",
+                &["outcome"],
+            )?,
+            priority_total: counters(
+                "admission_priority_total",
+                "Codes and tickets shown for the priority lane, by what became of them; many \
+                 unknown ones mean that somebody guesses.",
                 &["outcome"],
             )?,
             renewals_total: counters(

@@ -34,9 +34,13 @@ export class WaitingRoom {
     Object.assign(this, { eventId, base, place, fetcher });
   }
 
-  /** Takes a place at the end of the line, or gives the one that is held. */
-  async join() {
-    return this.#keep(await this.#ask('join', {}));
+  /**
+   * Takes a place at the end of the line, or gives the one that is held. An access code, or a ticket
+   * that counts, moves it to the priority lane; if that is refused, the place is kept as it was.
+   */
+  async join({ accessCode, ticket } = {}) {
+    const proof = { ...(accessCode && { access_code: accessCode }), ...(ticket && { ticket }) };
+    return this.#keep(await this.#ask('join', proof));
   }
 
   /** Where the place stands. Throws `Refused` with the code `no-place` if there is none. */
@@ -52,6 +56,16 @@ export class WaitingRoom {
   /** Enters: `{ pass, until }`. Throws `Refused` with the code `not-yet` if it is not the turn. */
   async enter(evidence) {
     return this.#ask('claim', evidence ? { evidence } : {});
+  }
+
+  /** A code that moves the place to another device, once: `{ code, expires_at }`. */
+  async transfer() {
+    return this.#ask('transfer', {});
+  }
+
+  /** Takes over the place of the device that shows this code; there it is void from now on. */
+  async redeem(code) {
+    return this.#keep(await this.#ask('transfer/redeem', { code }));
   }
 
   /** Leaves the line, and what is inside. */
@@ -140,6 +154,7 @@ export class WaitingRoom {
     if (!Number.isNaN(date)) this.#offset = Math.max(this.#offset ?? -Infinity, date - performance.now());
     if (answer.status === 204) return null;
     const said = await answer.json().catch(() => null);
+    if (!answer.ok && said?.place) this.place = said.place;
     if (!answer.ok) throw new Refused(answer.status, said, Number(answer.headers.get('retry-after')) || 0);
     return said;
   }

@@ -142,6 +142,8 @@ pub struct LimitsConfig {
     pub pass_per_minute: NonZeroU32,
     /// Requests for unguarded paths and shared documents, by network: whole offices share one.
     pub open_per_minute: NonZeroU32,
+    /// Codes that are typed, right or wrong, by network: what keeps guessing slow.
+    pub codes_per_minute: NonZeroU32,
     /// Longest request head, in bytes.
     pub head_bytes_max: usize,
     /// Longest time for a request head to arrive, in milliseconds.
@@ -172,6 +174,7 @@ impl Default for LimitsConfig {
             place_per_minute: per_minute(120),
             pass_per_minute: per_minute(600),
             open_per_minute: per_minute(3000),
+            codes_per_minute: per_minute(20),
             head_bytes_max: 16 * 1024,
             head_ms_max: 10_000,
             idle_secs_max: 60,

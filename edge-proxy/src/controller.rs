@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use admission_api::{
-    Claim, ClaimOutcome, EndRequest, Lease, LeaseRequest, Renewal, RenewalOutcome, Sync, SyncReply,
+    Claim, ClaimOutcome, EndRequest, Lease, LeaseRequest, PriorityOutcome, PriorityRequest,
+    RedeemOutcome, RedeemRequest, Renewal, RenewalOutcome, Sync, SyncReply, TransferOutcome,
+    TransferRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -153,6 +155,36 @@ impl Controller {
     /// If there is no answer.
     pub async fn end(&self, request: &EndRequest) -> Result<(), ControllerError> {
         self.post("end", |_| request).await.map(|_| ())
+    }
+
+    /// Shows why a place should be a priority one.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn priority(
+        &self,
+        request: &PriorityRequest,
+    ) -> Result<PriorityOutcome, ControllerError> {
+        self.call("priority", request).await
+    }
+
+    /// Asks for a code that moves a place to another device.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn transfer(
+        &self,
+        request: &TransferRequest,
+    ) -> Result<TransferOutcome, ControllerError> {
+        self.call("transfer", request).await
+    }
+
+    /// Uses such a code.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn redeem(&self, request: &RedeemRequest) -> Result<RedeemOutcome, ControllerError> {
+        self.call("redeem", request).await
     }
 
     async fn call<T: DeserializeOwned>(

@@ -112,7 +112,12 @@ impl Desk {
         if let Some(restored) = restored.filter(|_| claims.lane == Lane::Suspect)
             && restored.line == claims.line
         {
-            let back = Place { lane: Lane::Standard, num: restored.standard_num, ..claims.clone() };
+            let back = Place {
+                lane: Lane::Standard,
+                num: restored.standard_num,
+                back: None,
+                ..claims.clone()
+            };
             return Ok(self.seal(&back, visit.now).map(|place| Standing { place, is_new: true }));
         }
         Ok(Some(Standing { place, is_new: false }))

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::accept::Wants;
 use crate::answer::Answer;
+use crate::binding::Reported;
 use crate::client::Network;
 use crate::controller::{Controller, ControllerError};
 use crate::cookies::Kind;
@@ -37,6 +38,8 @@ use crate::visit::Visit;
 const RHYTHMS_MAX: usize = 50_000;
 /// Visitors of whom it is remembered that they were moved; about 100 bytes each.
 const MOVED_MAX: usize = 100_000;
+/// Shared passes that were told of.
+const REPORTED_MAX: usize = 50_000;
 /// After how long a client comes back when the controller is silent.
 const HOLD_ON_SECS: u64 = 3;
 
@@ -75,6 +78,8 @@ pub struct Desk {
     pub(crate) moved: Cache<(Id128, u64), (u64, u64)>,
     /// Key of the hash that binds a place to a browser.
     pub(crate) binding: Hmac<Sha256>,
+    /// Passes that were shown by another browser, and told of.
+    pub(crate) reported: Reported,
 }
 
 /// The parts that [`Desk::new`] puts together.
@@ -147,6 +152,7 @@ impl Desk {
             memory: Memory::default(),
             rhythms: Cache::new(RHYTHMS_MAX),
             moved: Cache::new(MOVED_MAX),
+            reported: Reported::new(REPORTED_MAX),
             binding: Hmac::new_from_slice(&parts.binding_key)
                 .expect("HMAC takes keys of any length"),
         }
@@ -162,7 +168,25 @@ impl Desk {
     #[must_use]
     pub fn reads_body(&self, visit: &Visit<'_>) -> bool {
         let route = route::route(visit.head.method.as_str(), visit.path());
-        matches!(route, Route::Join | Route::Claim | Route::Evidence | Route::Leave)
+        match route {
+            Route::Join
+            | Route::Claim
+            | Route::Evidence
+            | Route::Leave
+            | Route::Transfer
+            | Route::Redeem => true,
+            Route::Front(_)
+            | Route::Stream(_)
+            | Route::Status
+            | Route::Jwks
+            | Route::PlacePage
+            | Route::DrawPage
+            | Route::Description
+            | Route::Asset(_)
+            | Route::Nothing
+            | Route::WrongMethod(_)
+            | Route::Foreign => false,
+        }
     }
 
     /// Charges a request whose body is about to be read.
@@ -233,6 +257,9 @@ impl Desk {
     ) -> Result<Outcome, Later> {
         if let Some(pass) = self.pass(visit, room)? {
             self.charge(Budget::Pass(pass.claims.sub))?;
+            if let Some(answer) = self.refused_pass(visit, room, &pass.claims) {
+                return Ok(Outcome::Answer(answer));
+            }
             // A pass that the controller knows to be over is none; its visitor joins or waits.
             if let Some(pass) = self.renewed(visit, room, pass).await {
                 return self.deal_with_visitor(visit, room, Some(pass), None).await;
@@ -278,7 +305,7 @@ impl Desk {
             }
             (Verdict::Join { may_enter }, _) => {
                 let judgement = self.judge(visit, None, false);
-                match self.issue(visit, room, &judgement).await {
+                match self.issue(visit, room, &judgement, Id128::random()).await {
                     Ok(standing) if may_enter && self.is_turn(visit, room, &standing.place) => {
                         self.claim_and_forward(visit, room, standing).await
                     }
@@ -327,7 +354,9 @@ impl Desk {
             Ok(ClaimOutcome::Admitted { .. }) => "admitted",
             Ok(ClaimOutcome::NotYet { .. }) => "not_yet",
             Ok(ClaimOutcome::Moved { .. }) => "moved",
+            Ok(ClaimOutcome::Back { .. }) => "back",
             Ok(ClaimOutcome::Used) => "used",
+            Ok(ClaimOutcome::Gone) => "gone",
             Ok(ClaimOutcome::Refused { .. }) => "refused",
             Ok(ClaimOutcome::Shut) => "shut",
             Err(error) => {
@@ -346,6 +375,9 @@ impl Desk {
         room: &Arc<RoomNow>,
         standing: Standing,
     ) -> Result<Outcome, Later> {
+        if let Some(answer) = self.refused_turn(visit, room, &standing.place.claims.fpr) {
+            return Ok(Outcome::Answer(answer));
+        }
         let judgement = self.judge(visit, None, self.is_shared(visit, &standing.place.claims));
         let page = |standing: &Standing| {
             Outcome::Answer(self.waiting_page(visit, room, Some(standing), Verdict::Wait))
@@ -363,6 +395,7 @@ impl Desk {
                 let moved = Place {
                     lane: Lane::Suspect,
                     num: suspect_num,
+                    back: None,
                     ..Place::clone(&standing.place.claims)
                 };
                 match self.seal(&moved, visit.now) {
@@ -370,11 +403,14 @@ impl Desk {
                     None => page(&standing),
                 }
             }
+            Ok(ClaimOutcome::Back { lane, num, position, .. }) => {
+                page(&self.back_at(visit, &standing, lane, num, position).unwrap_or(standing))
+            }
             // Used up, or void: this visitor stands at the end of the line again, and the new
             // place is charged like anybody's: a used one must not be a source of new ones.
-            Ok(ClaimOutcome::Used | ClaimOutcome::Refused { .. }) => {
+            Ok(ClaimOutcome::Used | ClaimOutcome::Gone | ClaimOutcome::Refused { .. }) => {
                 self.charge(Budget::New(visit.network))?;
-                match self.issue(visit, room, &judgement).await {
+                match self.issue(visit, room, &judgement, Id128::random()).await {
                     Ok(standing) => page(&standing),
                     Err(error) => Outcome::Answer(self.no_number(visit, room, &error)),
                 }

@@ -3,11 +3,13 @@
 //!
 //! A request's way: `door` (bounds, and HTTP/1.1 that we answer) → `hot` (prebuilt answers) → `desk`
 //! (deals) → `decide` (policy) → `proxy` (Pingora: what goes to the origin, and HTTP/2). The desk
-//! reads `credentials`, issues `places` and answers our own addresses in `queue_api`.
+//! reads `credentials`, issues `places`, knows browsers again in `binding`, and answers our own
+//! addresses in `queue_api`, `priority` and `transfer`.
 
 mod accept;
 mod admin;
 mod answer;
+mod binding;
 mod client;
 mod config;
 mod controller;
@@ -29,6 +31,7 @@ mod numbers;
 mod outbox;
 mod pages;
 mod places;
+mod priority;
 mod proxy;
 mod queue_api;
 mod route;
@@ -36,6 +39,7 @@ mod score;
 mod start;
 mod stream;
 mod sync;
+mod transfer;
 mod visit;
 mod wire;
 

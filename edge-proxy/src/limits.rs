@@ -26,6 +26,10 @@ pub enum Budget {
     Pass(Id128),
     /// Unguarded paths and shared documents, by network.
     Open(Network),
+    /// A code that was typed, by network: right or wrong, so that guessing is slow.
+    Code(Network),
+    /// The same by the place that is to get better.
+    CodeOf(Id128),
 }
 
 impl Budget {
@@ -37,16 +41,19 @@ impl Budget {
             Self::Place(_) => "place",
             Self::Pass(_) => "pass",
             Self::Open(_) => "open",
+            Self::Code(_) | Self::CodeOf(_) => "code",
         }
     }
 }
 
-/// The four kinds of budget.
+/// The kinds of budget.
 pub struct Limits {
     new: Buckets<Network>,
     place: Buckets<Id128>,
     pass: Buckets<Id128>,
     open: Buckets<Network>,
+    code: Buckets<Network>,
+    code_of: Buckets<Id128>,
 }
 
 struct Buckets<K: Hash + Eq + Clone>(DefaultKeyedRateLimiter<K>);
@@ -78,6 +85,8 @@ impl Limits {
             place: Buckets::per_minute(config.place_per_minute),
             pass: Buckets::per_minute(config.pass_per_minute),
             open: Buckets::per_minute(config.open_per_minute),
+            code: Buckets::per_minute(config.codes_per_minute),
+            code_of: Buckets::per_minute(config.codes_per_minute),
         }
     }
 
@@ -91,6 +100,8 @@ impl Limits {
             Budget::Place(sub) => self.place.check(&sub),
             Budget::Pass(sub) => self.pass.check(&sub),
             Budget::Open(network) => self.open.check(&network),
+            Budget::Code(network) => self.code.check(&network),
+            Budget::CodeOf(sub) => self.code_of.check(&sub),
         }
     }
 
@@ -101,6 +112,8 @@ impl Limits {
         self.place.forget_idle();
         self.pass.forget_idle();
         self.open.forget_idle();
+        self.code.forget_idle();
+        self.code_of.forget_idle();
     }
 }
 

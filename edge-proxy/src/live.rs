@@ -114,10 +114,11 @@ impl RoomNow {
         self.front.as_ref().map_or(0, |front| front.at(lane, now))
     }
 
-    /// Where a place stands; `None` while nobody knows: before the draw, or without a front.
+    /// Where a place stands: by its number, unless its visitor came back; `None` while nobody knows: before the draw, or without a front.
     #[must_use]
     pub fn position(&self, place: &Place) -> Option<u64> {
-        self.front.as_ref()?.orders[place.lane.index()].position(place.num)
+        let front = self.front.as_ref()?;
+        place.back.or_else(|| front.orders[place.lane.index()].position(place.num))
     }
 
     /// There will be a draw among those who come before the opening, or there was one.
@@ -526,6 +527,8 @@ mod tests {
             exp: NOW.plus_secs(60),
             line: 1,
             fpr: String::new(),
+            back: None,
+            moves: 0,
         };
         let announced = Draw::announced(b"secret", Beacon::None);
         assert_eq!(stage.hear(&front(1, 0, Some(announced.clone())), NOW), []);

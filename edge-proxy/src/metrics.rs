@@ -34,6 +34,8 @@ pub struct Metrics {
     pub heads_refused_total: IntCounterVec,
     /// Places shown by another browser than they were issued to.
     pub shared_places_total: IntCounter,
+    /// Passes shown by another browser than joined; each is counted once.
+    pub shared_passes_total: IntCounter,
     /// Reports that were dropped: the controller was silent for too long, or refused them.
     pub dropped_reports_total: IntCounter,
 }
@@ -100,6 +102,11 @@ impl Metrics {
             origin_errors_total: counter(
                 "edge_origin_errors_total",
                 "Requests to the origin without an answer or answered 5xx.",
+            )?,
+            shared_passes_total: counter(
+                "edge_shared_passes_total",
+                "Passes shown by another browser than the one that joined, each once; many mean \
+                 that passes are handed on.",
             )?,
             shared_places_total: counter(
                 "edge_shared_places_total",

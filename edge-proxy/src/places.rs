@@ -1,14 +1,10 @@
-//! Places: issued in the lane that the judgement says, moved to another one, signed by this edge
-//! and bound to a browser.
+//! Places: issued in the lane that the judgement says, moved to another one, and signed by this
+//! edge.
 
 use std::sync::Arc;
 
 use admission_api::{LeaseRequest, Suspicion};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::Mac as _;
 use keys::{EventId, Id128, Lane, Place, Timestamp};
-use subtle::ConstantTimeEq as _;
 
 use crate::controller::ControllerError;
 use crate::credentials::{Held, Standing};
@@ -19,16 +15,16 @@ use crate::score::{Evidence, Judgement, judge};
 use crate::visit::Visit;
 
 impl Desk {
-    /// A new place, in the lane that the judgement says.
+    /// A new place for this visitor, in the lane that the judgement says.
     pub(crate) async fn issue(
         &self,
         visit: &Visit<'_>,
         room: &RoomNow,
         judgement: &Judgement,
+        sub: Id128,
     ) -> Result<Standing, ControllerError> {
         let event = room.event();
         let (standard_num, line) = self.number(event, Lane::Standard, room.room.line).await?;
-        let sub = Id128::random();
         let place = Place {
             iss: self.name.clone(),
             aud: event.clone(),
@@ -39,6 +35,8 @@ impl Desk {
             exp: visit.now.plus_secs(room.room.spec.passes.place_secs).floor_to_secs(),
             line,
             fpr: self.fingerprint(visit),
+            back: None,
+            moves: 0,
         };
         let standing = if judgement.is_suspect() {
             self.suspect(visit, &place, judgement).await
@@ -91,7 +89,8 @@ impl Desk {
         };
         let key = (place.sub, place.line);
         let (suspect_num, line) = self.moved.get_or_insert_async(&key, lease).await?;
-        let moved = Place { lane: Lane::Suspect, num: suspect_num, line, ..place.clone() };
+        let moved =
+            Place { lane: Lane::Suspect, num: suspect_num, line, back: None, ..place.clone() };
         Ok(self.seal(&moved, visit.now).map(|place| Standing { place, is_new: true }))
     }
 
@@ -137,6 +136,20 @@ impl Desk {
         })
     }
 
+    /// The place of a visitor who has come back and stands at this position now.
+    pub(crate) fn back_at(
+        &self,
+        visit: &Visit<'_>,
+        standing: &Standing,
+        lane: Lane,
+        num: u64,
+        position: u64,
+    ) -> Option<Standing> {
+        let claims = Place::clone(&standing.place.claims);
+        let back = Place { lane, num, back: Some(position), ..claims };
+        self.seal(&back, visit.now).map(|place| Standing { place, is_new: true })
+    }
+
     /// Signs, and takes our own word for it.
     pub(crate) fn seal(&self, place: &Place, now: Timestamp) -> Option<Held<Place>> {
         let keyring = self.keyring.load();
@@ -152,20 +165,8 @@ impl Desk {
         Some(Held { claims, sealed })
     }
 
-    fn fingerprint(&self, visit: &Visit<'_>) -> String {
-        let mut mac = self.binding.clone();
-        for name in ["user-agent", "accept-language"] {
-            mac.update(visit.readable(name).unwrap_or_default().as_bytes());
-            mac.update(&[0]);
-        }
-        URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..9])
-    }
-
     pub(crate) fn is_shared(&self, visit: &Visit<'_>, place: &Place) -> bool {
-        // Another edge may have another key; only our own places can be compared.
-        let is_ours = place.iss == self.name;
-        let is_same: bool = self.fingerprint(visit).as_bytes().ct_eq(place.fpr.as_bytes()).into();
-        is_ours && !is_same
+        self.is_foreign(visit, &place.fpr)
     }
 
     pub(crate) fn judge(

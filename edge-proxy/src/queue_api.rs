@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use admission_api::{ClaimOutcome, EndReason, Problem};
+use admission_api::{CameBack, ClaimOutcome, EndReason, Problem};
 use bytes::Bytes;
 use keys::{EventId, Id128, Lane, Pass, Phase, Place};
 use serde::{Deserialize, Serialize};
@@ -22,17 +22,27 @@ use crate::visit::Visit;
 /// What clients may ask, and what they are answered (OpenAPI).
 const DESCRIPTION: &str = include_str!("../openapi.json");
 
+/// What a request says. Each address reads what concerns it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EventBody {
+pub(crate) struct Asked {
     event_id: EventId,
     #[serde(default)]
     evidence: Option<Evidence>,
+    /// A code that was shown on another device.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// A code that opens the priority lane.
+    #[serde(default)]
+    pub access_code: Option<String>,
+    /// A ticket that may.
+    #[serde(default)]
+    pub ticket: Option<String>,
 }
 
 /// What a visitor is told about their place; see ARCHITECTURE.md.
 #[derive(Serialize)]
-struct Status<'a> {
+pub(crate) struct Status<'a> {
     state: &'static str,
     event_id: &'a EventId,
     title: &'a str,
@@ -45,6 +55,10 @@ struct Status<'a> {
     issued_at: u64,
     expires_at: u64,
     visitor: Id128,
+    /// The visitor has come back to where they stand, and will not another time.
+    came_back: bool,
+    /// A turn is kept for this long.
+    claim_secs: u64,
     place: &'a str,
     poll_secs: u32,
     front_url: String,
@@ -82,6 +96,8 @@ impl Desk {
             Route::Claim => self.with_body(visit, body, Self::claim_by_api).await,
             Route::Evidence => self.with_body(visit, body, Self::evidence).await,
             Route::Leave => self.with_body(visit, body, Self::leave).await,
+            Route::Transfer => self.with_body(visit, body, Self::transfer).await,
+            Route::Redeem => self.with_body(visit, body, Self::redeem).await,
             Route::Status => {
                 let event = visit.query("event_id").and_then(|text| text.parse().ok());
                 match event.and_then(|event: EventId| self.live.rooms().get(&event).cloned()) {
@@ -126,7 +142,7 @@ impl Desk {
         &'a self,
         visit: &'a Visit<'a>,
         body: &[u8],
-        handler: impl FnOnce(&'a Self, &'a Visit<'a>, Arc<RoomNow>, Option<Evidence>) -> F,
+        handler: impl FnOnce(&'a Self, &'a Visit<'a>, Arc<RoomNow>, Asked) -> F,
     ) -> Result<Answer, Later>
     where
         F: Future<Output = Result<Answer, Later>>,
@@ -140,9 +156,9 @@ impl Desk {
                 .detail("expected application/json");
             return Ok(Answer::problem(&problem, "refuse"));
         }
-        match serde_json::from_slice::<EventBody>(body) {
-            Ok(body) => match self.live.rooms().get(&body.event_id).cloned() {
-                Some(room) => handler(self, visit, room, body.evidence).await,
+        match serde_json::from_slice::<Asked>(body) {
+            Ok(asked) => match self.live.rooms().get(&asked.event_id).cloned() {
+                Some(room) => handler(self, visit, room, asked).await,
                 None => self.no_room(visit),
             },
             Err(error) => {
@@ -158,19 +174,32 @@ impl Desk {
         &self,
         visit: &Visit<'_>,
         room: Arc<RoomNow>,
-        evidence: Option<Evidence>,
+        asked: Asked,
     ) -> Result<Answer, Later> {
         if let Some(standing) = self.place(visit, &room)? {
             self.charge(Budget::Place(standing.place.claims.sub))?;
-            return Ok(self.status_answer(visit, &room, &standing, 200, "status"));
+            return match asked.proof() {
+                Some(proof) => {
+                    self.charge_code(visit, standing.place.claims.sub)?;
+                    Ok(self.join_priority(visit, &room, standing, proof).await)
+                }
+                None => Ok(self.status_answer(visit, &room, &standing, 200, "status")),
+            };
         }
         self.charge(Budget::New(visit.network))?;
         if decide::is_over(room.phase()) {
             return Ok(shut(room.phase()));
         }
-        let judgement = self.judge(visit, evidence.as_ref(), false);
-        match self.issue(visit, &room, &judgement).await {
-            Ok(standing) => Ok(self.status_answer(visit, &room, &standing, 201, "join")),
+        let (proof, sub) = (asked.proof(), self.new_visitor(visit, &room));
+        if proof.is_some() {
+            self.charge_code(visit, sub)?;
+        }
+        let judgement = self.judge(visit, asked.evidence.as_ref(), false);
+        match self.issue(visit, &room, &judgement, sub).await {
+            Ok(standing) => Ok(match proof {
+                Some(proof) => self.join_priority(visit, &room, standing, proof).await,
+                None => self.status_answer(visit, &room, &standing, 201, "join"),
+            }),
             Err(error) => Ok(self.no_number(visit, &room, &error)),
         }
     }
@@ -197,10 +226,13 @@ impl Desk {
         &self,
         visit: &Visit<'_>,
         room: Arc<RoomNow>,
-        evidence: Option<Evidence>,
+        asked: Asked,
     ) -> Result<Answer, Later> {
         if let Some(pass) = self.pass(visit, &room)? {
             self.charge(Budget::Pass(pass.claims.sub))?;
+            if let Some(answer) = self.refused_pass(visit, &room, &pass.claims) {
+                return Ok(answer);
+            }
             return Ok(self.admitted_answer(visit, &room, &pass));
         }
         let Some(standing) = self.place(visit, &room)? else {
@@ -208,8 +240,11 @@ impl Desk {
             return Ok(Answer::problem(&no_place(), "refuse"));
         };
         self.charge(Budget::Place(standing.place.claims.sub))?;
+        if let Some(answer) = self.refused_turn(visit, &room, &standing.place.claims.fpr) {
+            return Ok(answer);
+        }
         let is_shared = self.is_shared(visit, &standing.place.claims);
-        let judgement = self.judge(visit, evidence.as_ref(), is_shared);
+        let judgement = self.judge(visit, asked.evidence.as_ref(), is_shared);
         let standing = match self.moved_if_suspect(visit, standing, &judgement).await {
             Ok(standing) => standing,
             Err(error) => return Ok(self.no_number(visit, &room, &error)),
@@ -242,6 +277,7 @@ impl Desk {
                 let moved = Place {
                     lane: Lane::Suspect,
                     num: suspect_num,
+                    back: None,
                     ..Place::clone(&standing.place.claims)
                 };
                 match self.seal(&moved, visit.now) {
@@ -251,6 +287,15 @@ impl Desk {
                     }
                     None => self.hold_on(visit, &room.room.spec.title),
                 }
+            }
+            Ok(ClaimOutcome::Back { lane, num, position, why }) => {
+                match self.back_at(visit, &standing, lane, num, position) {
+                    Some(standing) => self.came_back(visit, &room, &standing, why),
+                    None => self.hold_on(visit, &room.room.spec.title),
+                }
+            }
+            Ok(ClaimOutcome::Gone) => {
+                self.without_cookies(Answer::problem(&place_moved(), "refuse"), visit, &room)
             }
             Ok(ClaimOutcome::Used) => {
                 let problem =
@@ -269,12 +314,40 @@ impl Desk {
         })
     }
 
+    /// Too late for the turn, or back after a pass that lapsed: near the front again, this once. The
+    /// refusal says all that a status does.
+    fn came_back(
+        &self,
+        visit: &Visit<'_>,
+        room: &RoomNow,
+        standing: &Standing,
+        why: CameBack,
+    ) -> Answer {
+        let detail = match why {
+            CameBack::TurnMissed => {
+                "the turn was missed; this once, the place is kept near the front"
+            }
+            CameBack::PassExpired => {
+                "the pass was not used for a while; this once, the place is kept near the front"
+            }
+        };
+        let mut problem = Problem::new(409, "came-back", "You stand near the front again");
+        let status = serde_json::to_value(self.status_of(visit, room, standing, "waiting"));
+        if let Ok(serde_json::Value::Object(status)) = status {
+            problem.more = status;
+        }
+        problem.more.remove("title"); // a problem has one of its own
+        let problem = problem.detail(detail).with("why", why.label()).with("once", true);
+        self.with_place_cookie(Answer::problem(&problem, "came_back"), visit, room, standing)
+            .retry_after(1)
+    }
+
     /// What the waiting page saw may move a place into the `suspect` lane.
     async fn evidence(
         &self,
         visit: &Visit<'_>,
         room: Arc<RoomNow>,
-        evidence: Option<Evidence>,
+        asked: Asked,
     ) -> Result<Answer, Later> {
         let Some(standing) = self.place(visit, &room)? else {
             self.charge(Budget::New(visit.network))?;
@@ -282,7 +355,7 @@ impl Desk {
         };
         self.charge(Budget::Place(standing.place.claims.sub))?;
         let is_shared = self.is_shared(visit, &standing.place.claims);
-        let judgement = self.judge(visit, evidence.as_ref(), is_shared);
+        let judgement = self.judge(visit, asked.evidence.as_ref(), is_shared);
         match self.moved_if_suspect(visit, standing, &judgement).await {
             Ok(standing) if standing.is_new => {
                 Ok(self.status_answer(visit, &room, &standing, 200, "evidence"))
@@ -296,7 +369,7 @@ impl Desk {
         &self,
         visit: &Visit<'_>,
         room: Arc<RoomNow>,
-        _evidence: Option<Evidence>,
+        _asked: Asked,
     ) -> Result<Answer, Later> {
         let pass = self.pass(visit, &room)?;
         self.charge(match &pass {
@@ -414,7 +487,7 @@ impl Desk {
             .then(|| referer.path_and_query().map(ToString::to_string))?
     }
 
-    fn status_answer(
+    pub(crate) fn status_answer(
         &self,
         visit: &Visit<'_>,
         room: &RoomNow,
@@ -428,7 +501,7 @@ impl Desk {
         self.with_place_cookie(Answer::json(status, verdict, &body), visit, room, standing)
     }
 
-    fn status_of<'a>(
+    pub(crate) fn status_of<'a>(
         &self,
         visit: &Visit<'_>,
         room: &'a RoomNow,
@@ -451,6 +524,8 @@ impl Desk {
             issued_at: claims.iat.as_secs(),
             expires_at: claims.exp.as_secs(),
             visitor: claims.sub,
+            came_back: claims.back.is_some(),
+            claim_secs: room.room.spec.passes.claim_secs,
             place: standing.place.sealed.as_str(),
             poll_secs: self.poll_secs(room, Some(standing), visit.now),
             front_url: front_url(room.event()),
@@ -491,7 +566,12 @@ pub(crate) fn front_url(event: &EventId) -> String {
     format!("/api/v1/queue/{event}/front")
 }
 
-fn no_place() -> Problem {
+pub(crate) fn place_moved() -> Problem {
+    Problem::new(410, "place-moved", "This place was moved to another device")
+        .detail("go on there, or join again to stand in line anew")
+}
+
+pub(crate) fn no_place() -> Problem {
     Problem::new(404, "no-place", "You have no place in this line")
         .with("join", "/api/v1/queue/join")
 }

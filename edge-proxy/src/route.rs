@@ -17,6 +17,10 @@ pub enum Route {
     Evidence,
     /// `POST /api/v1/queue/leave`
     Leave,
+    /// `POST /api/v1/queue/transfer`
+    Transfer,
+    /// `POST /api/v1/queue/transfer/redeem`
+    Redeem,
     /// `GET /.well-known/waiting-room/jwks.json`
     Jwks,
     /// `GET /.waiting-room/place`
@@ -55,6 +59,8 @@ pub fn route(method: &str, path: &str) -> Route {
             "claim" => post(Route::Claim),
             "evidence" => post(Route::Evidence),
             "leave" => post(Route::Leave),
+            "transfer" => post(Route::Transfer),
+            "transfer/redeem" => post(Route::Redeem),
             _ => match name.split_once('/').map(|(event, what)| (event.parse::<EventId>(), what)) {
                 Some((Ok(event), "front")) => get(Route::Front(event)),
                 Some((Ok(event), "stream")) => get(Route::Stream(event)),
@@ -98,6 +104,10 @@ mod tests {
         check("POST", "/api/v1/queue/claim",                  Route::Claim);
         check("POST", "/api/v1/queue/evidence",               Route::Evidence);
         check("POST", "/api/v1/queue/leave",                  Route::Leave);
+        check("POST", "/api/v1/queue/transfer",               Route::Transfer);
+        check("POST", "/api/v1/queue/transfer/redeem",        Route::Redeem);
+        check("GET",  "/api/v1/queue/transfer/redeem",        Route::WrongMethod("POST"));
+        check("POST", "/api/v1/queue/transfer/x",             Route::Nothing);
         check("GET",  "/api/v1/queue/",                       Route::Nothing);
         check("GET",  "/.well-known/waiting-room/jwks.json",  Route::Jwks);
         check("GET",  "/.well-known/waiting-room/openapi.json", Route::Description);

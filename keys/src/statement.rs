@@ -51,6 +51,17 @@ pub struct Place {
     pub line: u64,
     /// Short keyed hash that binds it to the client.
     pub fpr: String,
+    /// The visitor had a turn before and stands at this position now, whatever the number says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<u64>,
+    /// How often it was moved to another device; with a lower count than the last it is void.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moves: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Statement for Place {
@@ -97,6 +108,9 @@ pub struct Pass {
     /// Generation of passes: bumping the event's revokes all that came before.
     #[serde(rename = "gen")]
     pub generation: u64,
+    /// The `fpr` of the place that it came from: binds it to the client.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fpr: String,
 }
 
 impl Statement for Pass {

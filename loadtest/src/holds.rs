@@ -120,6 +120,7 @@ fn pass(keyring: &Keyring, options: &HoldsOptions) -> Result<String, HoldsError>
         lane: Lane::Standard,
         risk: Risk::Low,
         generation: 1,
+        fpr: String::new(),
     };
     let sealed = keyring.seal(&pass, now).map_err(HoldsError::Sign)?;
     Ok(sealed.as_str().to_owned())

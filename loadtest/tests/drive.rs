@@ -229,6 +229,7 @@ impl Server {
                 lane: place.lane,
                 risk: Risk::Low,
                 generation: 1,
+                fpr: String::new(),
             };
             self.keyring.seal(&pass, now).unwrap().as_str().to_owned()
         });
@@ -262,6 +263,8 @@ async fn page(State(server): App, headers: HeaderMap) -> Response {
         exp: now.plus_secs(600),
         line: 1,
         fpr: String::new(),
+        back: None,
+        moves: 0,
     };
     let text = server.keyring.seal(&place, now).unwrap();
     let cookie = format!("wr_place_final={}; Path=/; HttpOnly", text.as_str());

@@ -313,6 +313,7 @@ fn pass(keyring: &Keyring) -> Result<String, Failure> {
         lane: Lane::Standard,
         risk: Risk::Low,
         generation: 1,
+        fpr: String::new(),
     };
     Ok(keyring.seal(&pass, now)?.as_str().to_owned())
 }

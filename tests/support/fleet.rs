@@ -128,6 +128,14 @@ impl Fleet {
         assert!(sent.unwrap().success());
     }
 
+    /// What a controller says of its store: `ok`, or what is wrong.
+    pub async fn store_health(&self, index: usize) -> String {
+        let url = format!("http://{}/health", self.controller_addrs[index]);
+        let Ok(answer) = self.http.get(url).send().await else { return "no answer".to_owned() };
+        let said: Value = answer.json().await.unwrap_or(json!(null));
+        said["parts"]["store"].as_str().unwrap_or("no word").to_owned()
+    }
+
     /// The controller that leads, if one says so.
     pub async fn leader(&self) -> Option<usize> {
         for index in 0..2 {

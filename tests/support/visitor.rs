@@ -94,6 +94,11 @@ impl Visitor {
         thief
     }
 
+    /// The same browser in another network, as of a telephone that leaves the house.
+    pub fn elsewhere(&self) -> Self {
+        Self { addr: Self::at(self.edge).addr, ..self.clone() }
+    }
+
     /// The same browser at another address, for a second edge or the bare origin.
     pub fn moved_to(&self, addr: SocketAddr) -> Self {
         Self { edge: addr, ..self.clone() }

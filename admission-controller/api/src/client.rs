@@ -94,9 +94,29 @@ pub enum ClientError {
     },
 }
 
+/// A code that moves a place to another device, once.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TransferCode {
+    /// As people type it.
+    pub code: String,
+    /// It is good until here, in seconds since the epoch.
+    pub expires_at: u64,
+}
+
 #[derive(Serialize)]
 struct Body<'a> {
     event_id: &'a EventId,
+    #[serde(flatten)]
+    extra: Extra<'a>,
+}
+
+/// What some requests say beside the event.
+#[derive(Default, Serialize)]
+struct Extra<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_code: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -150,7 +170,17 @@ impl Line {
     /// # Errors
     /// If the edge refuses or does not answer.
     pub async fn join(&mut self) -> Result<Status, ClientError> {
-        let answer = self.post("join").await?;
+        let answer = self.post("join", Extra::default()).await?;
+        Ok(self.keep(answer))
+    }
+
+    /// Moves the place to the priority lane.
+    ///
+    /// # Errors
+    /// If the edge refuses or does not answer; a place that is held is kept.
+    pub async fn join_with_code(&mut self, access_code: &str) -> Result<Status, ClientError> {
+        let extra = Extra { access_code: Some(access_code), ..Extra::default() };
+        let answer = self.post("join", extra).await?;
         Ok(self.keep(answer))
     }
 
@@ -178,12 +208,34 @@ impl Line {
     /// # Errors
     /// If the edge refuses or does not answer; `not-yet` if it is not the turn.
     pub async fn claim(&self) -> Result<Admitted, ClientError> {
-        self.post("claim").await
+        self.post("claim", Extra::default()).await
     }
 
-    async fn post<T: DeserializeOwned>(&self, name: &str) -> Result<T, ClientError> {
+    /// A code that moves the place to another device.
+    ///
+    /// # Errors
+    /// If the edge refuses or does not answer.
+    pub async fn transfer(&self) -> Result<TransferCode, ClientError> {
+        self.post("transfer", Extra::default()).await
+    }
+
+    /// Takes over the place of the device that shows this code; there it is void from now on.
+    ///
+    /// # Errors
+    /// If the edge refuses or does not answer; `unknown-code` if the code is good for nothing.
+    pub async fn redeem(&mut self, code: &str) -> Result<Status, ClientError> {
+        let answer =
+            self.post("transfer/redeem", Extra { code: Some(code), ..Extra::default() }).await?;
+        Ok(self.keep(answer))
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        extra: Extra<'_>,
+    ) -> Result<T, ClientError> {
         let url = format!("{}/api/v1/queue/{name}", self.base);
-        self.read(self.http.post(url).json(&Body { event_id: &self.event })).await
+        self.read(self.http.post(url).json(&Body { event_id: &self.event, extra })).await
     }
 
     async fn read<T: DeserializeOwned>(

@@ -208,8 +208,22 @@ pub enum ClaimOutcome {
         /// The number in the `suspect` lane.
         suspect_num: u64,
     },
+    /// Its turn was missed, or its pass ended for want of use: it stands near the front again, this
+    /// once.
+    Back {
+        /// The lane.
+        lane: Lane,
+        /// The number that it came with.
+        num: u64,
+        /// Where it stands now, whatever its number says.
+        position: u64,
+        /// Why.
+        why: CameBack,
+    },
     /// It was used, and the pass has ended since.
     Used,
+    /// It was moved to another device.
+    Gone,
     /// It is no place of this line: forged, ended, of an older line, or with somebody else's number.
     Refused {
         /// A [`keys::Refusal`] label, `line` for a place of an older line, or `number` for a number
@@ -218,6 +232,27 @@ pub enum ClaimOutcome {
     },
     /// The room is paused, closed or sold out.
     Shut,
+}
+
+/// Why a visitor came back to the front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CameBack {
+    /// The front had reached the place, and nobody claimed in time.
+    TurnMissed,
+    /// The pass was not used for a while.
+    PassExpired,
+}
+
+impl CameBack {
+    /// The name used in answers.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::TurnMissed => "turn_missed",
+            Self::PassExpired => "pass_expired",
+        }
+    }
 }
 
 /// `POST /edge/v1/renew`: a pass is in use and half its idle time is over.

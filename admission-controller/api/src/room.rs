@@ -63,6 +63,9 @@ pub struct LaneWeights {
     pub standard: u32,
     /// Weight of `suspect`.
     pub suspect: u32,
+    /// Most places that are given in `priority`; absent means that codes and tickets alone decide.
+    #[serde(default)]
+    pub priority_max: Option<u64>,
 }
 
 /// How long places and passes hold.
@@ -75,6 +78,32 @@ pub struct PassRules {
     pub idle_secs: u64,
     /// A pass ends after this long in any case, in seconds.
     pub max_secs: u64,
+    /// Who was called may claim for this long, in seconds; time in which the room was not open does
+    /// not count.
+    #[serde(default = "default_claim_secs")]
+    pub claim_secs: u64,
+    /// Who did not claim in time, or whose pass ended for want of use, may come back near the front
+    /// once, for this long, in seconds. 0 means that nobody may.
+    #[serde(default = "default_return_secs")]
+    pub return_secs: u64,
+    /// What becomes of a pass, or of a turn, that another browser shows.
+    #[serde(default)]
+    pub binding: Binding,
+}
+
+/// What becomes of a pass, or of a turn, that another browser shows than the one that joined.
+///
+/// Another network alone is no other browser: a telephone goes from one to the next all day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binding {
+    /// Nothing.
+    Off,
+    /// The security team is told.
+    #[default]
+    Report,
+    /// It is refused, and the security team is told.
+    Refuse,
 }
 
 /// What a request may do once it is let through.
@@ -120,6 +149,9 @@ pub struct RoomSpec {
     /// Limits of requests that are let through.
     #[serde(default)]
     pub forward: Forward,
+    /// Who has a ticket of one of these events that still holds may stand in `priority`.
+    #[serde(default)]
+    pub priority_for: Vec<EventId>,
     /// The operator's message to visitors.
     #[serde(default)]
     pub message: Option<String>,
@@ -153,13 +185,26 @@ impl Default for PaceLimits {
 }
 impl Default for LaneWeights {
     fn default() -> Self {
-        Self { priority: 30, standard: 65, suspect: 5 }
+        Self { priority: 30, standard: 65, suspect: 5, priority_max: None }
     }
 }
 impl Default for PassRules {
     fn default() -> Self {
-        Self { place_secs: 12 * 3600, idle_secs: 10 * 60, max_secs: 40 * 60 }
+        Self {
+            place_secs: 12 * 3600,
+            idle_secs: 10 * 60,
+            max_secs: 40 * 60,
+            claim_secs: default_claim_secs(),
+            return_secs: default_return_secs(),
+            binding: Binding::default(),
+        }
     }
+}
+fn default_claim_secs() -> u64 {
+    10 * 60
+}
+fn default_return_secs() -> u64 {
+    30 * 60
 }
 impl Default for Forward {
     fn default() -> Self {
@@ -218,6 +263,9 @@ impl RoomSpec {
             }
             check_beacon(beacon)?;
         }
+        if self.priority_for.len() > 64 {
+            return refuse("priority_for", "at most 64 events");
+        }
         let guard = &self.guard;
         if guard.paths.is_empty() || guard.paths.len() + guard.bypass.len() > 64 {
             return refuse("guard.paths", "1 to 64 path prefixes, bypass included");
@@ -256,11 +304,12 @@ impl RoomSpec {
             // Nobody stays out for ever because an edge took them for a bot.
             return refuse("lanes.suspect", "above 0");
         }
-        let LaneWeights { priority, standard, suspect } = self.lanes;
+        let LaneWeights { priority, standard, suspect, priority_max: _ } = self.lanes;
         if [priority, standard, suspect].iter().any(|weight| *weight > 1000) {
             return refuse("lanes", "a weight of at most 1000 a lane");
         }
-        let PassRules { place_secs, idle_secs, max_secs } = self.passes;
+        let PassRules { place_secs, idle_secs, max_secs, claim_secs, return_secs, binding: _ } =
+            self.passes;
         if !(60..=7 * 86_400).contains(&place_secs) {
             return refuse("passes.place_secs", "between 60 and 604800");
         }
@@ -269,6 +318,12 @@ impl RoomSpec {
                 "passes.idle_secs",
                 "above 0, at most passes.max_secs, that at most 86400",
             );
+        }
+        if !(1..=86_400).contains(&claim_secs) {
+            return refuse("passes.claim_secs", "between 1 and 86400");
+        }
+        if return_secs > 86_400 {
+            return refuse("passes.return_secs", "at most 86400");
         }
         Ok(())
     }
@@ -312,6 +367,7 @@ mod tests {
             lanes: LaneWeights::default(),
             passes: PassRules::default(),
             forward: Forward::default(),
+            priority_for: vec![],
             message: None,
         }
     }
@@ -331,9 +387,18 @@ mod tests {
     #[test]
     fn every_lane_but_priority_has_a_share() {
         let with = |lanes| RoomSpec { lanes, ..spec() };
-        check(&with(LaneWeights { priority: 0, standard: 1, suspect: 1 }), None);
-        check(&with(LaneWeights { priority: 1, standard: 0, suspect: 1 }), Some("lanes.standard"));
-        check(&with(LaneWeights { priority: 1, standard: 1, suspect: 0 }), Some("lanes.suspect"));
+        check(
+            &with(LaneWeights { priority: 0, standard: 1, suspect: 1, priority_max: None }),
+            None,
+        );
+        check(
+            &with(LaneWeights { priority: 1, standard: 0, suspect: 1, priority_max: None }),
+            Some("lanes.standard"),
+        );
+        check(
+            &with(LaneWeights { priority: 1, standard: 1, suspect: 0, priority_max: None }),
+            Some("lanes.suspect"),
+        );
     }
 
     #[test]

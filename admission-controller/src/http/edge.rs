@@ -9,12 +9,14 @@ use admission_api::{
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use keys::{Id128, Phase, Refusal as Refused, Timestamp};
+use keys::{Id128, Phase, Place, Refusal as Refused, Sealed, Timestamp};
 
 use super::{Body, Caller, Refusal, fresh};
 use crate::app::{App, lock};
-use crate::claims::{self, PassRecord, Verdict};
-use crate::store::{Counted, LineId, PassId, Published, RenewTo};
+use crate::claims::{self, Back, Claimed, PassRecord, Verdict};
+use crate::control::RoomView;
+use crate::front;
+use crate::store::{ComeBack, Counted, LineId, PassId, Published, RenewTo};
 
 /// Most numbers in one lease: 250 ms of 200 000 joins a second.
 const LEASE_COUNT_MAX: u64 = 50_000;
@@ -141,7 +143,9 @@ pub(super) async fn claim(
         ClaimOutcome::Admitted { is_first: false, .. } => "repeated",
         ClaimOutcome::NotYet { .. } => "not_yet",
         ClaimOutcome::Moved { .. } => "moved",
+        ClaimOutcome::Back { .. } => "back",
         ClaimOutcome::Used => "used",
+        ClaimOutcome::Gone => "gone",
         ClaimOutcome::Refused { .. } => "refused",
         ClaimOutcome::Shut => "shut",
     };
@@ -151,53 +155,95 @@ pub(super) async fn claim(
 
 async fn judge(app: &App, claim: &Claim) -> Result<ClaimOutcome, Refusal> {
     let now = app.clock.now();
-    let opened = app.keyring.load().open_for_any_event(&claim.place, now);
-    let place = match opened {
-        Ok(place) => place,
-        Err(refused) => return Ok(ClaimOutcome::Refused { code: refused.label().to_owned() }),
-    };
-    let older = || ClaimOutcome::Refused { code: "line".to_owned() };
-    let snapshot = app.snapshot.load();
-    let Some(view) = snapshot.rooms.get(&place.aud).filter(|view| view.room.line == place.line)
-    else {
-        return Ok(older());
+    let (place, view) = match opened(app, &claim.place, now) {
+        Ok(opened) => opened,
+        Err(code) => return Ok(ClaimOutcome::Refused { code }),
     };
     let known = app.store.known(view.line(), place.sub, now).await?;
-    let (record, is_first) = match claims::judge(&place, &known, &view.facts(), now) {
+    let facts = view.facts();
+    let (lane, num, has_returned) = match claims::judge(&place, &known, &facts, now) {
         Verdict::Used => return Ok(ClaimOutcome::Used),
+        Verdict::Gone => return Ok(ClaimOutcome::Gone),
         Verdict::Shut => return Ok(ClaimOutcome::Shut),
         Verdict::NotYet { front } => return Ok(ClaimOutcome::NotYet { front }),
         Verdict::Moved { suspect_num } => return Ok(ClaimOutcome::Moved { suspect_num }),
-        Verdict::Repeat(record) => (record, false),
+        Verdict::Back { back, front } => return Ok(still_behind(&place, back, front)),
+        Verdict::Repeat(record) => return admitted(app, &place, &record, false, now),
         Verdict::Enter { lane, num } => {
-            let rules = view.room.spec.passes;
-            let record = PassRecord {
-                sub: place.sub,
-                jti: Id128::random(),
-                lane,
-                num,
-                risk: claims::risk(lane, claim.score),
-                generation: view.room.pass_generation,
-                first_at: now,
-                renewed_at: now,
-                exp: now.plus_secs(rules.idle_secs.min(rules.max_secs)).floor_to_secs(),
-                place_exp: place.exp,
+            (lane, num, matches!(known.claimed, Some(Claimed::Back(_))))
+        }
+        Verdict::Return { lane, num, at_least, at_most, why } => {
+            let (sub, place_exp) = (place.sub, place.exp);
+            let to = ComeBack { sub, lane, num, at_least, at_most, place_exp };
+            let Some(position) = app.store.come_back(view.line(), to, now).await? else {
+                return Ok(match known.claimed {
+                    Some(_) => ClaimOutcome::Used,
+                    None => ClaimOutcome::Refused { code: "number".to_owned() },
+                });
             };
-            match app.store.claim(view.line(), record.clone(), now).await? {
-                Counted::First => {
-                    app.came(&place.aud);
-                    (record, true)
-                }
-                Counted::Repeat(record) => (record, false),
-                Counted::Ended => return Ok(ClaimOutcome::Used),
-                Counted::NotTheirs => {
-                    return Ok(ClaimOutcome::Refused { code: "number".to_owned() });
-                }
-                Counted::NoLine => return Ok(older()),
+            if !facts.is_off && position > front::effective(&view.signed, lane, now) {
+                return Ok(ClaimOutcome::Back { lane, num, position, why });
             }
+            (lane, num, true)
         }
     };
-    let pass = record.claims(app.name.clone(), place.aud.clone());
+    let rules = view.room.spec.passes;
+    let record = PassRecord {
+        sub: place.sub,
+        jti: Id128::random(),
+        lane,
+        num,
+        risk: claims::risk(lane, claim.score),
+        generation: view.room.pass_generation,
+        first_at: now,
+        renewed_at: now,
+        exp: now.plus_secs(rules.idle_secs.min(rules.max_secs)).floor_to_secs(),
+        place_exp: place.exp,
+        has_returned,
+    };
+    match app.store.claim(view.line(), record.clone(), now).await? {
+        Counted::First => {
+            app.came(&place.aud);
+            admitted(app, &place, &record, true, now)
+        }
+        Counted::Repeat(record) => admitted(app, &place, &record, false, now),
+        Counted::Ended => Ok(ClaimOutcome::Used),
+        Counted::NotTheirs => Ok(ClaimOutcome::Refused { code: "number".to_owned() }),
+        Counted::NoLine => Ok(ClaimOutcome::Refused { code: "line".to_owned() }),
+    }
+}
+
+/// A place that verifies and belongs to a line of now, or why it does not.
+pub(super) fn opened(
+    app: &App,
+    place: &Sealed<Place>,
+    now: Timestamp,
+) -> Result<(Place, Arc<RoomView>), String> {
+    let opened = app.keyring.load().open_for_any_event(place, now);
+    let place = opened.map_err(|refused| refused.label().to_owned())?.into_inner();
+    let snapshot = app.snapshot.load();
+    let view = snapshot.rooms.get(&place.aud).filter(|view| view.room.line == place.line);
+    let view = view.cloned().ok_or_else(|| "line".to_owned())?;
+    Ok((place, view))
+}
+
+/// Whoever came back and shows the place of before is given the new one again.
+fn still_behind(place: &Place, back: Back, front: u64) -> ClaimOutcome {
+    let Back { lane, num, position, .. } = back;
+    if place.back == Some(position) {
+        return ClaimOutcome::NotYet { front };
+    }
+    ClaimOutcome::Back { lane, num, position, why: back.why() }
+}
+
+fn admitted(
+    app: &App,
+    place: &Place,
+    record: &PassRecord,
+    is_first: bool,
+    now: Timestamp,
+) -> Result<ClaimOutcome, Refusal> {
+    let pass = record.claims(app.name.clone(), place.aud.clone(), place.fpr.clone());
     let pass = app.keyring.load().seal(&pass, now)?;
     Ok(ClaimOutcome::Admitted { pass, is_first })
 }
@@ -223,11 +269,11 @@ pub(super) async fn renew(
         max_secs: rules.max_secs,
         generation: view.room.pass_generation,
     };
-    let id = PassId { sub: pass.sub, jti: pass.jti };
-    let Some(record) = app.store.renew(view.line(), id, to, now).await? else {
+    let shown = PassRecord::shown(&pass, rules.place_secs);
+    let Some(record) = app.store.renew(view.line(), shown, to, now).await? else {
         return Ok(ended());
     };
-    let pass = record.claims(app.name.clone(), pass.aud.clone());
+    let pass = record.claims(app.name.clone(), pass.aud.clone(), pass.fpr.clone());
     let pass = app.keyring.load().seal(&pass, now)?;
     app.metrics.renewals_total.with_label_values(&["renewed"]).inc();
     Ok(fresh(RenewalOutcome::Renewed { pass }))

@@ -1,5 +1,6 @@
 //! Speaks HTTP: routes, roles, and one place that turns errors into refusals.
 
+mod codes;
 mod edge;
 mod operator;
 mod pages;
@@ -8,6 +9,7 @@ mod security;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use keys::Owner;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,6 +41,8 @@ const SYNC: &str = "/edge/v1/sync";
 const SYNC_BYTES_MAX: usize = 16 << 20;
 /// Longest other body: a room with 64 long paths fits several times.
 const BODY_BYTES_MAX: usize = 64 << 10;
+/// Ten thousand access codes of the longest kind.
+const CODES_BYTES_MAX: usize = 1 << 20;
 /// An edge that is silent for this long is worth a word in `/health`.
 const EDGE_SILENT_SECS: u64 = 5;
 
@@ -53,7 +57,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(SYNC, post(edge::sync).layer(DefaultBodyLimit::max(SYNC_BYTES_MAX)))
         .route("/edge/v1/claim", post(edge::claim))
         .route("/edge/v1/renew", post(edge::renew))
-        .route("/edge/v1/end", post(edge::end));
+        .route("/edge/v1/end", post(edge::end))
+        .route("/edge/v1/transfer", post(transfer::open))
+        .route("/edge/v1/redeem", post(transfer::redeem))
+        .route("/edge/v1/priority", post(codes::grant));
     let room = get(operator::room).put(operator::put).delete(operator::delete);
     let operator = Router::new()
         .route("/api/v1/rooms", get(operator::rooms))
@@ -64,6 +71,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/rooms/{event}/resume", post(operator::resume))
         .route("/api/v1/rooms/{event}/pace", post(operator::pace))
         .route("/api/v1/rooms/{event}/draw", post(operator::draw));
+    let many = DefaultBodyLimit::max(CODES_BYTES_MAX);
+    let operator = operator
+        .route("/api/v1/rooms/{event}/codes", get(codes::list).post(codes::add).layer(many))
+        .route("/api/v1/rooms/{event}/codes/revoke", post(codes::revoke))
+        .route("/api/v1/rooms/{event}/codes/{batch}", delete(codes::revoke_batch));
     let security = Router::new()
         .route("/api/v1/suspicions", get(security::list))
         .route("/api/v1/suspicions/{event}/{sub}/restore", post(security::restore));

@@ -157,6 +157,8 @@ impl Stage {
             exp: now.plus_secs(3600),
             line: lease.line,
             fpr: "x".into(),
+            back: None,
+            moves: 0,
         };
         self.keyring.seal(&place, now).unwrap()
     }

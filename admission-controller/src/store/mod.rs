@@ -14,227 +14,41 @@ mod redis;
 mod revocations;
 #[cfg(test)]
 mod suite;
+mod types;
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
-use admission_api::{EndReason, Gap, Restored, Revoked, Room, RoomSpec, Suspicion};
-use keys::{Beacon, EventId, Front, Id128, Lane, Owner, Sealed, Timestamp};
-use serde::{Deserialize, Serialize};
+use admission_api::{
+    CodeBatch, EndReason, Gap, NoPriority, Restored, Revoked, Room, RoomSpec, Suspicion,
+};
+use keys::{Beacon, EventId, Id128, Lane, Owner, Timestamp};
 
 pub use self::draw::{DrawRecord, Given};
 pub use self::embedded::Embedded;
 pub use self::entry::{Entry, EntryKind, Judged, JudgedState, Numbered};
 pub use self::redis::{Redis, RedisPlace};
+pub use self::types::{
+    Added, ComeBack, Counted, Deed, Grant, Law, LineId, NewBatch, PassId, Published, Put, Redeemed,
+    RenewTo, Restore, Restorer, Revocation, RoomStatus, Statuses, StoreError, Suspected, Told,
+    Transfer, Turn,
+};
 use crate::claims::{Known, PassRecord};
-use crate::pace::Decision;
 
 /// A used place is remembered for this long after its end: edges' clocks may be behind ours.
 const USED_FOR_SECS: u64 = 3600;
+/// Most codes of a line that are open at once.
+const TRANSFERS_MAX: u64 = if cfg!(test) { 3 } else { 10_000 };
+/// Most visitors of a line of whom it is kept that they have moved to another device.
+const MOVED_MAX: u64 = 100_000;
+/// Most access codes of a line.
+const CODES_MAX: u64 = if cfg!(test) { 10 } else { 200_000 };
+/// Most places of a line that are given for codes and tickets.
+const GRANTS_MAX: u64 = 500_000;
 /// Most suspicions of a line: more than any review gets through, and some 200 MB with evidence.
 #[cfg(not(test))]
 const SUSPICIONS_MAX: u64 = 200_000;
 #[cfg(test)]
 const SUSPICIONS_MAX: u64 = 20;
-
-/// Why the store gave no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// It failed; nothing of the operation happened.
-    #[error("store failed")]
-    Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// What it holds is not what we wrote.
-    #[error("store holds {what} that cannot be read")]
-    Unreadable {
-        /// What it is.
-        what: &'static str,
-        /// Why it cannot be read.
-        #[source]
-        source: Arc<serde_json::Error>,
-    },
-    /// It was closed.
-    #[error("store is closed")]
-    Closed,
-    /// It did not answer in time. Whether the operation happened is not known.
-    #[error("store does not answer")]
-    Unanswered,
-    /// It may have lost writes, and answers again when what was lost is brought back.
-    #[error("store may have lost writes, which are being brought back")]
-    Distrusted,
-    /// Another controller has published since.
-    #[error("front {epoch}/{seq} of {event} is older than what was published")]
-    Superseded {
-        /// The event.
-        event: EventId,
-        /// Of the refused front.
-        epoch: u64,
-        /// Of the refused front.
-        seq: u64,
-    },
-}
-
-/// What became of a change to a room.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Put {
-    /// It was written.
-    Done(Box<Room>),
-    /// The room stands at another version.
-    Conflict {
-        /// That version.
-        version: u64,
-    },
-    /// There is no such room.
-    Missing,
-}
-
-/// A room and what the store counts for it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RoomStatus {
-    /// The room.
-    pub room: Room,
-    /// Passes that have not ended.
-    pub inside: u64,
-    /// Numbers handed out, by [`Lane::index`].
-    pub issued: [u64; 3],
-    /// Claims that have counted. It only grows while the store stays open.
-    pub admitted_total: u64,
-}
-
-/// All rooms, as far as there is an answer.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Statuses {
-    /// Those that are known.
-    pub rooms: Vec<RoomStatus>,
-    /// There is no trusted answer about these at the moment. They are not gone.
-    pub silent: Vec<EventId>,
-}
-
-/// Who moves the fronts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
-    /// We do.
-    Leads {
-        /// Greater than that of everybody who led before.
-        epoch: u64,
-    },
-    /// Another controller does.
-    Follows {
-        /// Its name.
-        leader: String,
-    },
-}
-
-/// A front as other controllers need it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Published {
-    /// The front.
-    pub front: Front,
-    /// The same, signed; absent if no key could, or after a restart of the embedded store.
-    pub sealed: Option<Sealed<Front>>,
-    /// What the leader knows of the room beside it.
-    pub told: Option<Told>,
-}
-
-/// What a leader tells people through the other controllers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Told {
-    /// The decision.
-    pub decision: Decision,
-    /// What the law allows, also while the front stands.
-    pub law_per_sec: f64,
-    /// When the pace last changed.
-    pub changed_at: Timestamp,
-    /// Waiting visitors, by [`Lane::index`].
-    pub waiting: [u64; 3],
-    /// Called and not come.
-    pub called: u64,
-}
-
-/// A line: an event and the generation of its line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LineId {
-    /// The event.
-    pub event: EventId,
-    /// The generation.
-    pub line: u64,
-}
-
-/// What the control law leaves to the next start, beside the front.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Law {
-    /// The event.
-    pub event: EventId,
-    /// Generation of the line.
-    pub line: u64,
-    /// What the law allows.
-    pub per_sec: f64,
-    /// Visitors who were called and have not come.
-    pub called: u64,
-    /// Share of those called that does not come, as learned: 0 to 1.
-    pub noshow_share: f64,
-    /// As of when.
-    pub at: Timestamp,
-}
-
-/// What an operator does to a room: noted together with the change, or neither happens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deed {
-    /// Name of the token.
-    pub who: String,
-    /// When.
-    pub at: Timestamp,
-    /// What, for people.
-    pub what: String,
-}
-
-/// How many suspicions were kept.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Suspected {
-    /// New ones.
-    pub added: u64,
-    /// New ones that were not kept, for the line has as many as we keep.
-    pub dropped: BTreeMap<EventId, u64>,
-}
-
-/// What became of a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Counted {
-    /// It counted.
-    First,
-    /// It had been counted; this is the pass.
-    Repeat(PassRecord),
-    /// It had been counted, and the pass has ended.
-    Ended,
-    /// The number was never handed out, or another visitor has come in with it.
-    NotTheirs,
-    /// There is no such line.
-    NoLine,
-}
-
-/// What became of a wish to take a pass away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revocation {
-    /// The visitor was inside, and is no more.
-    Ended,
-    /// The visitor had not come in: the place is void.
-    Voided,
-    /// The pass had ended before.
-    EndedBefore,
-    /// There is no such line.
-    NoLine,
-}
-
-/// What became of a wish to restore.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Restore {
-    /// The judgement is taken back, now or before.
-    Done(Box<Judged>),
-    /// The visitor had entered before the judgement.
-    AdmittedBefore,
-    /// Nobody was judged under this id.
-    Missing,
-}
 
 /// Where the controller's state is kept.
 #[derive(Debug, Clone)]
@@ -625,20 +439,73 @@ impl Store {
         }
     }
 
-    /// Moves the end of a pass to `exp`, if that is later; `None` if it has ended.
+    /// Moves the end of a pass further, if it may; `None` if it has ended. One that was `shown` and
+    /// that the store has forgotten counts again, as what it says of itself.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn renew(
         &self,
         line: LineId,
-        pass: PassId,
-        exp: RenewTo,
+        shown: PassRecord,
+        to: RenewTo,
         now: Timestamp,
     ) -> Result<Option<PassRecord>, StoreError> {
         match self {
-            Self::Embedded(store) => store.renew(line, pass, exp, now).await,
-            Self::Redis(store) => store.renew(line, pass, exp, now).await,
+            Self::Embedded(store) => store.renew(line, shown, to, now).await,
+            Self::Redis(store) => store.renew(line, shown, to, now).await,
+        }
+    }
+
+    /// Lets a visitor come back, once, and tells the position; again it is the same one, and 0 for
+    /// whoever is inside. `None` for a visitor who may not.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn come_back(
+        &self,
+        line: LineId,
+        to: ComeBack,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.come_back(line, to, now).await,
+            Self::Redis(store) => store.come_back(line, to, now).await,
+        }
+    }
+
+    /// Keeps what a code is good for: it takes the place of one that the visitor had before. `false`
+    /// if as many are kept as may be.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn open_transfer(
+        &self,
+        line: LineId,
+        transfer: Transfer,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(store) => store.open_transfer(line, transfer, now).await,
+            Self::Redis(store) => store.open_transfer(line, transfer, now).await,
+        }
+    }
+
+    /// Uses a code, once: places with fewer moves are void from now on, and a pass that the visitor
+    /// has goes on under another id. `None` if there is no such code, or its time is over.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn redeem_transfer(
+        &self,
+        line: LineId,
+        hash: [u8; 32],
+        fresh_jti: Id128,
+        now: Timestamp,
+    ) -> Result<Option<Redeemed>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.redeem_transfer(line, hash, fresh_jti, now).await,
+            Self::Redis(store) => store.redeem_transfer(line, hash, fresh_jti, now).await,
         }
     }
 
@@ -690,6 +557,83 @@ impl Store {
         match self {
             Self::Embedded(store) => store.revoke_all(event, kind, deed).await,
             Self::Redis(store) => store.revoke_all(event, kind, deed).await,
+        }
+    }
+
+    /// Keeps access codes by their hashes, as far as there is room; `None` if there is no such line.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn add_codes(
+        &self,
+        line: LineId,
+        batch: NewBatch,
+        hashes: Vec<[u8; 32]>,
+        deed: Deed,
+    ) -> Result<Option<Added>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.add_codes(line, batch, hashes, deed).await,
+            Self::Redis(store) => store.add_codes(line, batch, hashes, deed).await,
+        }
+    }
+
+    /// The batches of access codes of a line, with how often they were used.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn code_batches(&self, line: LineId) -> Result<Vec<CodeBatch>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.code_batches(line).await,
+            Self::Redis(store) => store.code_batches(line).await,
+        }
+    }
+
+    /// Takes a batch of access codes back: places that were given for them stay. Whether there is
+    /// such a batch.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn revoke_batch(
+        &self,
+        line: LineId,
+        batch: u64,
+        deed: Deed,
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(store) => store.revoke_batch(line, batch, deed).await,
+            Self::Redis(store) => store.revoke_batch(line, batch, deed).await,
+        }
+    }
+
+    /// The same for one code.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn revoke_code(
+        &self,
+        line: LineId,
+        hash: [u8; 32],
+        deed: Deed,
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(store) => store.revoke_code(line, hash, deed).await,
+            Self::Redis(store) => store.revoke_code(line, hash, deed).await,
+        }
+    }
+
+    /// Gives a visitor a number in the priority lane, once for each proof and visitor.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn grant(
+        &self,
+        line: LineId,
+        grant: Grant,
+        now: Timestamp,
+    ) -> Result<Result<u64, NoPriority>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.grant(line, grant, now).await,
+            Self::Redis(store) => store.grant(line, grant, now).await,
         }
     }
 
@@ -801,37 +745,6 @@ impl Store {
             Self::Redis(store) => store.entries(event, since, limit).await,
         }
     }
-}
-
-/// Names a pass: the visitor and the pass itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PassId {
-    /// The visitor.
-    pub sub: Id128,
-    /// The pass.
-    pub jti: Id128,
-}
-
-/// How far a pass may slide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RenewTo {
-    /// It ends this long after its last use, in seconds.
-    pub idle_secs: u64,
-    /// It ends this long after the claim, in seconds.
-    pub max_secs: u64,
-    /// Passes of an older generation have ended.
-    pub generation: u64,
-}
-
-/// Who takes a judgement back, when and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restorer {
-    /// Name of the token.
-    pub who: String,
-    /// What it was said to be for.
-    pub why: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// What is noted when a room is taken from the configuration.

@@ -1,16 +1,18 @@
 //! What every store promises, told once. An implementation passes by handing over a way to open
 //! it again, as a controller would after a crash: without closing it first.
 
-use admission_api::{EndReason, Gap, Guard, Reason, RoomSpec, Suspicion};
+use admission_api::{EndReason, Gap, Guard, NoPriority, Reason, RoomSpec, Suspicion};
 use keys::{
     Beacon, EventId, Front, Id128, Lane, LaneFront, Owner, Phase, PollHint, Risk, Timestamp,
 };
 
 use super::{
-    Counted, Deed, DrawRecord, Entry, EntryKind, Given, JudgedState, Law, LineId, PassId,
-    Published, Put, RenewTo, Restore, Restorer, Revocation, RoomStatus, Store, StoreError, Turn,
+    ComeBack, Counted, Deed, DrawRecord, Entry, EntryKind, Given, Grant, JudgedState, Law, LineId,
+    NewBatch, PassId, Published, Put, RenewTo, Restore, Restorer, Revocation, RoomStatus, Store,
+    StoreError, Transfer, Turn,
 };
-use crate::claims::{Claimed, PassRecord};
+use crate::claims::{Back, Claimed, Lapsed, PassRecord};
+use crate::turns::{Mark, Turns};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -28,9 +30,18 @@ pub(super) async fn keeps_its_promises(open: impl AsyncFn() -> Store) {
     passes_end_by_themselves(&open).await;
     a_pass_that_is_taken_away_ends_at_once(&open).await;
     all_passes_end_with_their_generation(&open).await;
+    a_visitor_comes_back_once(&open).await;
+    who_comes_back_stands_behind_who_came_back_before(&open).await;
+    a_pass_that_was_forgotten_counts_again(&open).await;
+    a_place_is_moved_by_a_code_once(&open).await;
+    codes_are_bounded_and_end(&open).await;
+    an_access_code_counts_once_for_a_visitor(&open).await;
+    access_codes_have_a_time_an_end_and_a_bound(&open).await;
+    the_priority_lane_is_for_those_who_were_given_a_number(&open).await;
     used_places_are_remembered_as_long_as_they_live(&open).await;
     suspicions_can_be_taken_back(&open).await;
     suspicions_are_forgotten_with_their_places(&open).await;
+    who_is_seen_inside_is_told_of_and_moved_nowhere(&open).await;
     a_number_lets_in_one_visitor(&open).await;
     the_law_goes_on_where_it_was(&open).await;
     decisions_are_kept_in_order(&open).await;
@@ -225,7 +236,7 @@ async fn passes_slide_up_to_their_maximum(open: &impl AsyncFn() -> Store) {
     let to = RenewTo { idle_secs: 600, max_secs: 900, generation: 1 };
     let renew = async |secs: u64, to: RenewTo| {
         let now = NOW.plus_secs(secs);
-        let renewed = store.renew(line.clone(), pass(1), to, now).await.unwrap();
+        let renewed = store.renew(line.clone(), record(1), to, now).await.unwrap();
         renewed.map(|record| record.exp.since(NOW).as_secs())
     };
     assert_eq!(renew(200, to).await, Some(800));
@@ -236,7 +247,7 @@ async fn passes_slide_up_to_their_maximum(open: &impl AsyncFn() -> Store) {
     let store = open().await;
     let known = store.known(line.clone(), pass(1).sub, NOW.plus_secs(899)).await.unwrap();
     assert!(matches!(known.claimed, Some(Claimed::Inside(record)) if record.num == 1));
-    assert_eq!(store.renew(line, pass(1), to, NOW.plus_secs(900)).await.unwrap(), None);
+    assert_eq!(store.renew(line, record(1), to, NOW.plus_secs(900)).await.unwrap(), None);
 }
 
 async fn passes_end_by_themselves(open: &impl AsyncFn() -> Store) {
@@ -252,7 +263,7 @@ async fn passes_end_by_themselves(open: &impl AsyncFn() -> Store) {
     };
     assert_eq!(inside_at(99).await, 3);
     let to = RenewTo { idle_secs: 600, max_secs: 900, generation: 1 };
-    store.renew(line.clone(), pass(1), to, NOW.plus_secs(99)).await.unwrap();
+    store.renew(line.clone(), record(1), to, NOW.plus_secs(99)).await.unwrap();
     assert_eq!(inside_at(250).await, 2, "the first was renewed, the second has ended");
     assert_eq!(inside_at(700).await, 0);
     let again = store.claim(line.clone(), record(2), NOW.plus_secs(701)).await.unwrap();
@@ -313,12 +324,304 @@ async fn all_passes_end_with_their_generation(open: &impl AsyncFn() -> Store) {
     let claim = store.claim(line.clone(), of(1, generation + 1), NOW).await.unwrap();
     assert_eq!(claim, Counted::Ended);
     let to = RenewTo { idle_secs: 600, max_secs: 900, generation: generation + 1 };
-    let renew = async |visitor| store.renew(line.clone(), pass(visitor), to, NOW).await.unwrap();
+    let renew = async |visitor| store.renew(line.clone(), record(visitor), to, NOW).await.unwrap();
     assert_eq!((renew(2).await, renew(3).await.is_some()), (None, true));
     let known = store.known(line.clone(), pass(2).sub, NOW).await.unwrap();
-    assert_eq!(known.claimed, Some(Claimed::Ended));
+    assert_eq!(known.claimed, Some(Claimed::Ended(None)));
     let none = store.revoke_all(event("nowhere"), EntryKind::Operator, deed()).await.unwrap();
     assert_eq!(none, Put::Missing);
+}
+
+fn come_back(visitor: u8) -> ComeBack {
+    let PassRecord { sub, lane, num, place_exp, .. } = record(visitor);
+    ComeBack { sub, lane, num, at_least: 20, at_most: 90, place_exp }
+}
+
+async fn a_visitor_comes_back_once(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "back").await;
+    store.claim(line.clone(), record(1), NOW).await.unwrap();
+    let over = record(1).exp;
+    let claimed = async |store: &Store, visitor, now| {
+        store.known(line.clone(), pass(visitor).sub, now).await.unwrap().claimed
+    };
+    let back = async |store: &Store, to| store.come_back(line.clone(), to, over).await.unwrap();
+    let PassRecord { lane, num, first_at, exp, .. } = record(1);
+    let lapsed = Some(Claimed::Ended(Some(Lapsed { lane, num, first_at, exp })));
+    assert_eq!(claimed(&store, 1, over).await, lapsed);
+    store.sweep(over).await.unwrap();
+    assert_eq!(claimed(&store, 1, over).await, lapsed, "nor is it forgotten when it is counted");
+    let with_another = ComeBack { num: 9, ..come_back(1) };
+    assert_eq!(back(&store, with_another).await, None, "another number is not theirs");
+    assert_eq!(back(&store, come_back(1)).await, Some(20));
+    assert_eq!(back(&store, come_back(1)).await, Some(20), "asked again, the same");
+    drop(store);
+    let store = open().await;
+    let at_20 = Back { lane, num, position: 20, had_pass: true };
+    assert_eq!(claimed(&store, 1, over).await, Some(Claimed::Back(at_20)));
+    assert_eq!(inside(&store, &line).await, 0, "nobody is inside meanwhile");
+    let thief = PassRecord { num, ..record(2) };
+    assert_eq!(store.claim(line.clone(), thief, over).await.unwrap(), Counted::NotTheirs);
+    let exp = over.plus_secs(600);
+    let second = PassRecord { exp, first_at: over, has_returned: true, ..record(1) };
+    assert_eq!(store.claim(line.clone(), second.clone(), over).await.unwrap(), Counted::First);
+    drop(store);
+    let store = open().await;
+    assert_eq!(claimed(&store, 1, over).await, Some(Claimed::Inside(second)));
+    assert_eq!(
+        claimed(&store, 1, exp).await,
+        Some(Claimed::Ended(None)),
+        "there is no second time"
+    );
+    assert_eq!(store.come_back(line.clone(), come_back(1), exp).await.unwrap(), None);
+    // Whoever left, or was thrown out, had their visit.
+    for (visitor, reason) in [(3, EndReason::Left), (4, EndReason::Revoked)] {
+        store.claim(line.clone(), record(visitor), NOW).await.unwrap();
+        store.end(line.clone(), pass(visitor), reason, NOW).await.unwrap();
+        assert_eq!(store.come_back(line.clone(), come_back(visitor), NOW).await.unwrap(), None);
+    }
+    let revoke = async |visitor| {
+        let sub = pass(visitor).sub;
+        let deed = Deed { at: over, ..deed() };
+        store.revoke(line.clone(), sub, EntryKind::Security, deed).await.unwrap()
+    };
+    store.claim(line.clone(), record(5), NOW).await.unwrap();
+    assert_eq!(revoke(5).await, Revocation::Voided, "its way back is taken away");
+    assert_eq!(back(&store, come_back(5)).await, None);
+    assert_eq!(back(&store, come_back(6)).await, Some(21));
+    assert_eq!(revoke(6).await, Revocation::Voided);
+    assert_eq!(claimed(&store, 6, over).await, Some(Claimed::Ended(None)));
+}
+
+async fn who_comes_back_stands_behind_who_came_back_before(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "back-together").await;
+    let back = async |store: &Store, to| store.come_back(line.clone(), to, NOW).await.unwrap();
+    let mut positions = Vec::new();
+    for visitor in 1..=5 {
+        positions.push(back(&store, come_back(visitor)).await.unwrap());
+    }
+    assert_eq!(positions, [20, 21, 22, 23, 24], "one at a position: no crowd enters together");
+    drop(store);
+    let store = open().await;
+    assert_eq!(back(&store, come_back(6)).await, Some(25));
+    assert_eq!(back(&store, ComeBack { at_most: 22, ..come_back(7) }).await, Some(22));
+    assert_eq!(back(&store, ComeBack { at_least: 50, ..come_back(8) }).await, Some(50));
+    let never = ComeBack { num: 101, ..come_back(9) };
+    assert_eq!(back(&store, never).await, None, "that number was never handed out");
+    store.claim(line.clone(), record(10), NOW).await.unwrap();
+    assert_eq!(back(&store, come_back(10)).await, Some(0), "who is inside need not wait");
+}
+
+async fn a_pass_that_was_forgotten_counts_again(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "forgotten").await;
+    let to = RenewTo { idle_secs: 600, max_secs: 900, generation: 1 };
+    let later = NOW.plus_secs(500);
+    let renew = async |store: &Store, shown: PassRecord| {
+        store.renew(line.clone(), shown, to, later).await.unwrap().map(|record| record.exp)
+    };
+    // What a pass says of itself has no number.
+    let shown = PassRecord { num: 0, ..record(1) };
+    assert_eq!(renew(&store, shown.clone()).await, Some(NOW.plus_secs(900)));
+    assert_eq!(renew(&store, shown.clone()).await, Some(NOW.plus_secs(900)));
+    assert_eq!(inside(&store, &line).await, 1, "counted once");
+    drop(store);
+    let store = open().await;
+    assert_eq!(inside(&store, &line).await, 1);
+    let claim = store.claim(line.clone(), record(1), later).await.unwrap();
+    assert!(matches!(claim, Counted::Repeat(record) if record.jti == shown.jti), "as before");
+    let other = PassRecord { jti: Id128::from_bytes([9; 16]), ..shown.clone() };
+    assert_eq!(renew(&store, other).await, None, "a second one is none");
+    let older = PassRecord { generation: 0, ..record(2) };
+    assert_eq!(renew(&store, older).await, None, "all of before were taken away");
+    let ended = PassRecord { exp: later, ..record(3) };
+    assert_eq!(renew(&store, ended).await, None);
+    store.end(line.clone(), pass(1), EndReason::Left, later).await.unwrap();
+    assert_eq!(renew(&store, shown).await, None, "one that was ended is known");
+}
+
+async fn a_place_is_moved_by_a_code_once(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "moved").await;
+    let until = NOW.plus_secs(600);
+    let transfer =
+        |visitor, hash| Transfer { hash: [hash; 32], place: place(&line, visitor), until };
+    let opened = async |store: &Store, visitor, hash| {
+        store.open_transfer(line.clone(), transfer(visitor, hash), NOW).await.unwrap()
+    };
+    let redeem = async |store: &Store, hash, now| {
+        let fresh = Id128::from_bytes([hash; 16]);
+        store.redeem_transfer(line.clone(), [hash; 32], fresh, now).await.unwrap()
+    };
+    let moves = async |store: &Store, visitor| {
+        store.known(line.clone(), pass(visitor).sub, NOW).await.unwrap().moves
+    };
+    assert!(opened(&store, 1, 1).await);
+    assert_eq!(moves(&store, 1).await, 0, "nothing has happened yet");
+    drop(store);
+    let store = open().await;
+    let moved = redeem(&store, 1, NOW).await.unwrap();
+    let expected = keys::Place { moves: 1, ..place(&line, 1) };
+    assert_eq!((moved.place, moved.is_inside), (expected, false));
+    assert_eq!(redeem(&store, 1, NOW).await, None, "a code is good once");
+    assert!(opened(&store, 1, 2).await);
+    assert!(opened(&store, 1, 3).await);
+    assert_eq!(redeem(&store, 2, NOW).await, None, "a newer one takes its place");
+    assert_eq!(redeem(&store, 3, until).await, None, "its time is over");
+    assert_eq!(moves(&store, 1).await, 1);
+    // A pass goes on under another id, and the one of before is void.
+    store.claim(line.clone(), record(2), NOW).await.unwrap();
+    assert!(opened(&store, 2, 4).await);
+    assert!(redeem(&store, 4, NOW).await.unwrap().is_inside);
+    let (revoked, _) = store.revoked_after(0, NOW).await.unwrap();
+    assert!(revoked.iter().any(|revoked| revoked.jti == pass(2).jti && revoked.from == NOW));
+    drop(store);
+    let store = open().await;
+    assert_eq!((moves(&store, 1).await, moves(&store, 2).await), (1, 1));
+    let jti = Id128::from_bytes([4; 16]);
+    let claimed = store.known(line.clone(), pass(2).sub, NOW).await.unwrap().claimed;
+    assert_eq!(claimed, Some(Claimed::Inside(PassRecord { jti, ..record(2) })));
+    assert_eq!(inside(&store, &line).await, 1);
+    let to = RenewTo { idle_secs: 600, max_secs: 900, generation: 1 };
+    let renewed = store.renew(line.clone(), record(2), to, NOW.plus_secs(1)).await.unwrap();
+    assert_eq!(renewed, None, "the old pass is none");
+}
+
+async fn codes_are_bounded_and_end(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "codes").await;
+    let opened = async |visitor: u8, now: Timestamp| {
+        let (place, until) = (place(&line, visitor), now.plus_secs(600));
+        let transfer = Transfer { hash: [visitor; 32], place, until };
+        store.open_transfer(line.clone(), transfer, now).await.unwrap()
+    };
+    // In tests a line has room for three.
+    for visitor in 1..=3 {
+        assert!(opened(visitor, NOW).await);
+    }
+    assert!(!opened(4, NOW).await);
+    assert!(opened(1, NOW).await, "one's own makes room");
+    assert!(opened(4, NOW.plus_secs(600)).await, "and those whose time is over");
+    let elsewhere = LineId { line: line.line + 1, ..line.clone() };
+    let fresh = Id128::from_bytes([1; 16]);
+    let none = store.redeem_transfer(elsewhere, [4; 32], fresh, NOW).await.unwrap();
+    assert_eq!(none, None);
+}
+
+fn batch(uses: u32) -> NewBatch {
+    NewBatch { label: "fan club | 2026".into(), uses, valid_from: None, valid_until: None }
+}
+
+fn grant(visitor: u8, hash: u8) -> Grant {
+    Grant { sub: pass(visitor).sub, hash: [hash; 32], is_ticket: false, at_most: None }
+}
+
+async fn an_access_code_counts_once_for_a_visitor(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "access").await;
+    let granted = async |store: &Store, grant| store.grant(line.clone(), grant, NOW).await.unwrap();
+    let hashes = vec![[1; 32], [2; 32], [2; 32]];
+    let added = store.add_codes(line.clone(), batch(2), hashes, deed()).await.unwrap().unwrap();
+    assert_eq!(added.added, 2, "one was there twice");
+    assert_eq!(granted(&store, grant(1, 9)).await, Err(NoPriority::UnknownCode));
+    assert_eq!(granted(&store, grant(1, 1)).await, Ok(1));
+    assert_eq!(granted(&store, grant(1, 1)).await, Ok(1), "a retry gets the same");
+    drop(store);
+    let store = open().await;
+    assert_eq!(granted(&store, grant(1, 1)).await, Ok(1), "after a crash as well");
+    assert_eq!(granted(&store, grant(2, 1)).await, Ok(2), "two may use it");
+    assert_eq!(granted(&store, grant(3, 1)).await, Err(NoPriority::CodeUsed));
+    assert_eq!(
+        granted(&store, Grant { at_most: Some(2), ..grant(3, 2) }).await,
+        Err(NoPriority::LaneFull)
+    );
+    store.claim(line.clone(), record(4), NOW).await.unwrap();
+    assert_eq!(granted(&store, grant(4, 2)).await, Err(NoPriority::PlaceUsed));
+    // A ticket need not be known, and counts once.
+    let ticket = |visitor| Grant { is_ticket: true, ..grant(visitor, 77) };
+    assert_eq!(granted(&store, ticket(5)).await, Ok(3));
+    assert_eq!(granted(&store, ticket(5)).await, Ok(3));
+    assert_eq!(granted(&store, ticket(6)).await, Err(NoPriority::CodeUsed));
+    assert_eq!(issued(&store, &line).await, [3, 100, 0]);
+    let batches = store.code_batches(line.clone()).await.unwrap();
+    let counts: Vec<_> =
+        batches.iter().map(|batch| (batch.codes, batch.used, batch.uses)).collect();
+    assert_eq!((counts, batches[0].label.as_str()), (vec![(2, 2, 2)], "fan club | 2026"));
+    store.delete(line.event.clone(), None, deed()).await.unwrap();
+    let new = busy_room(&store, "access").await;
+    assert_eq!(store.code_batches(new.clone()).await.unwrap(), []);
+    let gone = store.grant(new, grant(7, 2), NOW).await.unwrap();
+    assert_eq!(gone, Err(NoPriority::UnknownCode), "codes go with their room");
+}
+
+async fn access_codes_have_a_time_an_end_and_a_bound(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "access-ends").await;
+    let (from, until) = (Some(NOW.plus_secs(10)), Some(NOW.plus_secs(20)));
+    let timed = NewBatch { valid_from: from, valid_until: until, ..batch(1) };
+    let add = async |batch, hashes: Vec<[u8; 32]>| {
+        store.add_codes(line.clone(), batch, hashes, deed()).await.unwrap().unwrap()
+    };
+    add(timed, vec![[1; 32]]).await;
+    let granted =
+        async |grant, secs| store.grant(line.clone(), grant, NOW.plus_secs(secs)).await.unwrap();
+    assert_eq!(granted(grant(1, 1), 9).await, Err(NoPriority::CodeNotYet));
+    assert_eq!(granted(grant(1, 1), 20).await, Err(NoPriority::CodeOver));
+    assert_eq!(granted(grant(1, 1), 19).await, Ok(1));
+    let second = add(batch(1), vec![[2; 32], [3; 32], [4; 32]]).await.batch;
+    let revoked = store.revoke_code(line.clone(), [2; 32], deed()).await.unwrap();
+    assert!(revoked && !store.revoke_code(line.clone(), [9; 32], deed()).await.unwrap());
+    assert_eq!(granted(grant(2, 2), 0).await, Err(NoPriority::CodeRevoked));
+    assert_eq!(granted(grant(2, 3), 0).await, Ok(2));
+    assert!(store.revoke_batch(line.clone(), second, deed()).await.unwrap());
+    assert!(!store.revoke_batch(line.clone(), 99, deed()).await.unwrap());
+    assert_eq!(granted(grant(3, 4), 0).await, Err(NoPriority::CodeRevoked));
+    assert_eq!(granted(grant(2, 3), 0).await, Ok(2), "what was given stays");
+    // In tests a line has room for ten.
+    let many = (10..=30).map(|hash| [hash; 32]).collect();
+    assert_eq!(add(batch(1), many).await.added, 6);
+    let batches = store.code_batches(line.clone()).await.unwrap();
+    let counts: Vec<_> = batches.iter().map(|batch| (batch.codes, batch.is_revoked)).collect();
+    assert_eq!(counts, [(1, false), (3, true), (6, false)]);
+    assert_eq!((batches[0].valid_from, batches[0].valid_until), (from, until));
+    let elsewhere = LineId { line: line.line + 1, ..line.clone() };
+    let none = store.add_codes(elsewhere, batch(1), vec![[1; 32]], deed()).await.unwrap();
+    assert_eq!(none, None);
+}
+
+async fn the_priority_lane_is_for_those_who_were_given_a_number(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "by-name").await;
+    store.add_codes(line.clone(), batch(9), vec![[1; 32]], deed()).await.unwrap();
+    for visitor in [1, 2] {
+        store.grant(line.clone(), grant(visitor, 1), NOW).await.unwrap().unwrap();
+    }
+    let claim = async |visitor, num| {
+        let record = PassRecord { lane: Lane::Priority, num, ..record(visitor) };
+        store.claim(line.clone(), record, NOW).await.unwrap()
+    };
+    assert_eq!(claim(3, 1).await, Counted::NotTheirs, "an edge's key alone opens nothing");
+    assert_eq!(claim(2, 1).await, Counted::NotTheirs);
+    assert_eq!(claim(1, 1).await, Counted::First);
+    assert_eq!(claim(2, 2).await, Counted::First);
+}
+
+fn place(line: &LineId, visitor: u8) -> keys::Place {
+    let PassRecord { sub, lane, num, .. } = record(visitor);
+    keys::Place {
+        iss: edge(),
+        aud: line.event.clone(),
+        sub,
+        lane,
+        num,
+        iat: NOW,
+        exp: NOW.plus_secs(3600),
+        line: line.line,
+        fpr: "x".to_owned(),
+        back: None,
+        moves: 0,
+    }
 }
 
 async fn used_places_are_remembered_as_long_as_they_live(open: &impl AsyncFn() -> Store) {
@@ -331,7 +634,8 @@ async fn used_places_are_remembered_as_long_as_they_live(open: &impl AsyncFn() -
     let known = async |store: &Store, visitor, now| {
         store.known(line.clone(), pass(visitor).sub, now).await.unwrap().claimed
     };
-    assert_eq!(known(&store, 1, an_hour_on.minus_secs(1)).await, Some(Claimed::Ended));
+    let used = known(&store, 1, an_hour_on.minus_secs(1)).await;
+    assert!(matches!(used, Some(Claimed::Ended(_))), "{used:?}");
     store.sweep(an_hour_on).await.unwrap();
     let forgotten = known(&store, 1, an_hour_on).await;
     assert_eq!(forgotten, None, "a place that has ended is refused for that");
@@ -397,6 +701,20 @@ async fn suspicions_are_forgotten_with_their_places(open: &impl AsyncFn() -> Sto
     assert_eq!(store.suspect(all()).await.unwrap().added, 20, "and makes room");
 }
 
+async fn who_is_seen_inside_is_told_of_and_moved_nowhere(open: &impl AsyncFn() -> Store) {
+    let store = open().await;
+    let line = busy_room(&store, "seen-inside").await;
+    // Also by a store that has forgotten the pass.
+    let seen = Suspicion { standard_num: 0, suspect_num: 0, ..suspicion(&line, 1) };
+    assert_eq!(store.suspect(vec![seen]).await.unwrap().added, 1);
+    drop(store);
+    let store = open().await;
+    let told = store.suspicions(Some(line.event.clone()), None, 9).await.unwrap();
+    assert_eq!(told[0].state, JudgedState::AdmittedBefore);
+    let known = store.known(line, pass(1).sub, NOW).await.unwrap();
+    assert_eq!(known.suspicion, None);
+}
+
 async fn a_number_lets_in_one_visitor(open: &impl AsyncFn() -> Store) {
     let store = open().await;
     let line = busy_room(&store, "one-each").await;
@@ -434,6 +752,7 @@ async fn the_law_goes_on_where_it_was(open: &impl AsyncFn() -> Store) {
         per_sec,
         called: 12,
         noshow_share: per_sec / 100.0,
+        marks: marks(),
         at: NOW,
     };
     store.keep_laws(vec![law(36.0)]).await.unwrap();
@@ -443,6 +762,12 @@ async fn the_law_goes_on_where_it_was(open: &impl AsyncFn() -> Store) {
     assert_eq!(store.law(line.clone()).await.unwrap(), Some(law(37.8)));
     store.delete(line.event.clone(), None, deed()).await.unwrap();
     assert_eq!(store.law(line.clone()).await.unwrap(), None);
+}
+
+fn marks() -> Vec<Mark> {
+    let mut turns = Turns::resumed(vec![], NOW);
+    turns.look([1, 2, 3], true, &spec("law").passes, NOW);
+    turns.marks()
 }
 
 fn deed() -> Deed {
@@ -600,6 +925,7 @@ fn spec(name: &str) -> RoomSpec {
         lanes: admission_api::LaneWeights::default(),
         passes: admission_api::PassRules::default(),
         forward: admission_api::Forward::default(),
+        priority_for: vec![],
         message: None,
     }
 }
@@ -630,6 +956,7 @@ pub(super) fn record(visitor: u8) -> PassRecord {
         renewed_at: NOW,
         exp: NOW.plus_secs(600),
         place_exp: NOW.plus_secs(3600),
+        has_returned: false,
     }
 }
 

@@ -83,6 +83,8 @@ impl Kind for Place {
             exp: ENDS,
             line: 1,
             fpr: "q83vASNFZ4k".into(),
+            back: None,
+            moves: 0,
         }
     }
 }
@@ -100,6 +102,7 @@ impl Kind for Pass {
             lane: Lane::Priority,
             risk: Risk::Medium,
             generation: 3,
+            fpr: String::new(),
         }
     }
 

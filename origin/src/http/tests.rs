@@ -163,6 +163,7 @@ impl House {
             lane: Lane::Standard,
             risk: Risk::Low,
             generation: 1,
+            fpr: String::new(),
         }
     }
 
@@ -345,6 +346,8 @@ async fn no_sale_route_opens_without_a_pass_for_this_event_that_was_verified() {
         exp: now.plus_secs(600),
         line: 1,
         fpr: "x".into(),
+        back: None,
+        moves: 0,
     };
     let stranger = keyring().seal(&house.pass(FINAL, 0, 600), now).unwrap();
     let good = seal(&house.pass(FINAL, 0, 600));

@@ -165,6 +165,7 @@ impl World {
             lane: Lane::Standard,
             risk: Risk::Low,
             generation: 1,
+            fpr: String::new(),
         };
         let sealed = self.keyring.seal(&pass, now).unwrap();
         Visitor { world: self, pass: sealed.as_str().to_owned() }

@@ -93,6 +93,11 @@ impl Embedded {
                     "INSERT OR REPLACE INTO noshows (event, line, share) VALUES (?, ?, ?)",
                     params![law.event.as_str(), int(law.line), law.noshow_share],
                 )?;
+                execute(
+                    tx,
+                    "INSERT OR REPLACE INTO turns (event, line, marks) VALUES (?, ?, ?)",
+                    params![law.event.as_str(), int(law.line), json(&law.marks)?],
+                )?;
             }
             Ok(())
         })
@@ -103,23 +108,27 @@ impl Embedded {
         self.run(move |_, tx| {
             let mut query = tx
                 .prepare_cached(
-                    // A database from before shares were learned has none.
-                    "SELECT per_sec, called, at, coalesce(share, 0.0)
+                    // A database from before shares were learned has none, nor marks.
+                    "SELECT per_sec, called, at, coalesce(share, 0.0), coalesce(marks, '[]')
                      FROM laws LEFT JOIN noshows USING (event, line)
+                               LEFT JOIN turns USING (event, line)
                      WHERE event = ? AND line = ?",
                 )
                 .map_err(failed)?;
             let law = query.query_row(params![line.event.as_str(), int(line.line)], |row| {
-                Ok(Law {
+                let law = Law {
                     event: line.event.clone(),
                     line: line.line,
                     per_sec: row.get(0)?,
                     called: number_at(row, 1)?,
                     noshow_share: row.get(3)?,
+                    marks: Vec::new(),
                     at: number_at(row, 2).map(Timestamp::from_millis)?,
-                })
+                };
+                Ok((law, row.get::<_, String>(4)?))
             });
-            law.optional().map_err(failed)
+            let Some((law, marks)) = law.optional().map_err(failed)? else { return Ok(None) };
+            Ok(Some(Law { marks: parse("marks", &marks)?, ..law }))
         })
         .await
     }

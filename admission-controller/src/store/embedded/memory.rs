@@ -15,7 +15,7 @@ use super::super::{Judged, JudgedState, LineId, StoreError, USED_FOR_SECS};
 use super::rows::{
     count_up, event_at, execute, failed, json, judged_row, lane_at, number_at, parse, pass_row,
 };
-use crate::claims::{Claimed, Flag, PassRecord};
+use crate::claims::{Back, Claimed, Flag, Lapsed, PassRecord};
 
 /// What the thread knows without asking the file.
 #[derive(Default)]
@@ -42,13 +42,28 @@ pub(super) struct RoomMemory {
     /// When passes end, earliest first; entries of renewed passes are put back when met.
     pub(super) ends: BinaryHeap<Reverse<(Timestamp, Id128)>>,
     pub(super) flags: HashMap<Id128, Flag>,
+    /// The last position, by [`Lane::index`], at which somebody stands who came back.
+    pub(super) back_upto: [u64; 3],
+    /// How often places were moved to another device, and until when that matters.
+    pub(super) moves: HashMap<Id128, (u64, Timestamp)>,
     /// Rows, those of visitors who had entered before included.
     pub(super) suspicions: u64,
 }
 
 pub(super) enum Slot {
     Inside(Box<PassRecord>),
-    Used { until: Timestamp, lane: Lane, num: u64 },
+    /// Who may come back has a pass that lapsed.
+    Used {
+        until: Timestamp,
+        lane: Lane,
+        num: u64,
+        lapsed: Option<Lapsed>,
+    },
+    /// Who has come back.
+    Back {
+        until: Timestamp,
+        back: Back,
+    },
 }
 
 impl Memory {
@@ -144,8 +159,10 @@ impl Memory {
             if has_ended && record.exp > now {
                 ended.push(record.clone());
             }
-            if has_ended || record.exp <= now {
+            if has_ended {
                 room.use_up(&record);
+            } else if record.exp <= now {
+                room.lapse(&record);
             } else {
                 room.enter(record);
             }
@@ -153,6 +170,8 @@ impl Memory {
         for record in ended {
             memory.revoke(&record, now);
         }
+        memory.read_returns(db)?;
+        memory.read_moves(db)?;
         let mut query =
             db.prepare("SELECT event, count(*) FROM suspicions GROUP BY event").map_err(failed)?;
         let rows = query
@@ -182,6 +201,64 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// Who has come back; read after the passes, which it overrules.
+    fn read_returns(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let mut query = db
+            .prepare(
+                "SELECT event, sub, lane, num, position, had_pass, is_in, until_ms FROM returns",
+            )
+            .map_err(failed)?;
+        let mut rows = query.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let read = || -> rusqlite::Result<(EventId, Id128, Back, bool, Timestamp)> {
+                let back = Back {
+                    lane: lane_at(row, 2)?,
+                    num: number_at(row, 3)?,
+                    position: number_at(row, 4)?,
+                    had_pass: row.get(5)?,
+                };
+                let sub = Id128::from_bytes(row.get(1)?);
+                let until = Timestamp::from_millis(number_at(row, 7)?);
+                Ok((event_at(row, 0)?, sub, back, row.get(6)?, until))
+            };
+            let (event, sub, back, is_in, until) = read().map_err(failed)?;
+            let Some(room) = self.rooms.get_mut(&event) else { continue };
+            let upto = &mut room.back_upto[back.lane.index()];
+            *upto = back.position.max(*upto);
+            match room.passes.get_mut(&sub) {
+                Some(Slot::Inside(record)) if is_in => record.has_returned = true,
+                Some(Slot::Used { lapsed, .. }) if is_in => *lapsed = None,
+                _ if is_in => {}
+                _ => {
+                    let before = room.passes.insert(sub, Slot::Back { until, back });
+                    if matches!(before, Some(Slot::Inside(_))) {
+                        room.inside = room.inside.saturating_sub(1);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_moves(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let mut query =
+            db.prepare("SELECT event, sub, count, until_ms FROM moves").map_err(failed)?;
+        let mut rows = query.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let read = || -> rusqlite::Result<(EventId, Id128, u64, Timestamp)> {
+                let until = Timestamp::from_millis(number_at(row, 3)?);
+                Ok((event_at(row, 0)?, Id128::from_bytes(row.get(1)?), number_at(row, 2)?, until))
+            };
+            let (event, sub, count, until) = read().map_err(failed)?;
+            if let Some(room) = self.rooms.get_mut(&event) {
+                room.moves.insert(sub, (count, until));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl RoomMemory {
     pub(super) fn new(room: Room) -> Self {
         Self {
@@ -193,6 +270,8 @@ impl RoomMemory {
             used: HashSet::new(),
             ends: BinaryHeap::new(),
             flags: HashMap::new(),
+            back_upto: [0; 3],
+            moves: HashMap::new(),
             suspicions: 0,
         }
     }
@@ -208,8 +287,22 @@ impl RoomMemory {
     pub(super) fn claimed(&self, sub: Id128, now: Timestamp) -> Option<Claimed> {
         self.passes.get(&sub).map(|slot| match slot {
             Slot::Inside(record) if record.exp > now => Claimed::Inside((**record).clone()),
-            Slot::Inside(_) | Slot::Used { .. } => Claimed::Ended,
+            Slot::Inside(record) => Claimed::Ended(record.lapsed()),
+            Slot::Used { lapsed, .. } => Claimed::Ended(*lapsed),
+            Slot::Back { back, .. } => Claimed::Back(*back),
         })
+    }
+
+    /// Whether a visitor may come in under this number: it is free, or theirs since they came back.
+    pub(super) fn may_enter(&self, sub: Id128, lane: Lane, num: u64) -> bool {
+        match self.passes.get(&sub) {
+            Some(Slot::Back { back, .. }) => {
+                let is_theirs = (back.lane, back.num) == (lane, num);
+                is_theirs && (back.had_pass || self.may_use(lane, num))
+            }
+            Some(Slot::Inside(_) | Slot::Used { .. }) => false,
+            None => self.may_use(lane, num),
+        }
     }
 
     pub(super) fn enter(&mut self, record: PassRecord) {
@@ -228,14 +321,22 @@ impl RoomMemory {
         let PassRecord { lane, num, .. } = *record;
         self.take(lane, num);
         let until = record.place_exp.plus_secs(USED_FOR_SECS).max(record.exp);
-        self.passes.insert(record.sub, Slot::Used { until, lane, num });
+        self.passes.insert(record.sub, Slot::Used { until, lane, num, lapsed: None });
+    }
+
+    /// A pass whose time is over: its visitor may come back, once.
+    pub(super) fn lapse(&mut self, record: &PassRecord) {
+        self.use_up(record);
+        if let Some(Slot::Used { lapsed, .. }) = self.passes.get_mut(&record.sub) {
+            *lapsed = record.lapsed();
+        }
     }
 
     /// All who are inside are out at once.
     pub(super) fn end_all(&mut self) {
         let inside = self.passes.values().filter_map(|slot| match slot {
             Slot::Inside(record) => Some((**record).clone()),
-            Slot::Used { .. } => None,
+            Slot::Used { .. } | Slot::Back { .. } => None,
         });
         for record in inside.collect::<Vec<_>>() {
             self.use_up(&record);
@@ -261,7 +362,8 @@ impl RoomMemory {
                 self.ends.push(Reverse((record.exp, sub)));
             } else {
                 let record = record.clone();
-                self.leave(&record);
+                self.inside = self.inside.saturating_sub(1);
+                self.lapse(&record);
             }
         }
     }

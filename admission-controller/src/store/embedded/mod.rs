@@ -9,6 +9,7 @@
 //! block reserved ahead would save nothing (a commit is shared) and would leave thousands of
 //! numbers of which nobody knows.
 
+mod access;
 mod fronts;
 mod memory;
 mod passes;

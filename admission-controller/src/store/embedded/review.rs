@@ -33,7 +33,9 @@ impl Embedded {
                     *counts.dropped.entry(suspicion.event).or_default() += 1;
                     continue;
                 }
-                let state = if room.passes.contains_key(&suspicion.sub) {
+                // Without a number in the suspect lane it is of somebody who was seen inside.
+                let is_inside = suspicion.suspect_num == 0;
+                let state = if is_inside || room.passes.contains_key(&suspicion.sub) {
                     JudgedState::AdmittedBefore
                 } else {
                     JudgedState::Moved

@@ -126,6 +126,13 @@ impl Embedded {
                 "DELETE FROM passes WHERE event = ?",
                 "DELETE FROM laws WHERE event = ?",
                 "DELETE FROM noshows WHERE event = ?",
+                "DELETE FROM turns WHERE event = ?",
+                "DELETE FROM returns WHERE event = ?",
+                "DELETE FROM transfers WHERE event = ?",
+                "DELETE FROM moves WHERE event = ?",
+                "DELETE FROM batches WHERE event = ?",
+                "DELETE FROM codes WHERE event = ?",
+                "DELETE FROM grants WHERE event = ?",
                 "DELETE FROM draws WHERE event = ?",
                 "DELETE FROM suspicions WHERE event = ?",
             ] {

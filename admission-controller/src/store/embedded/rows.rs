@@ -35,6 +35,29 @@ CREATE TABLE IF NOT EXISTS laws (
     at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS noshows (
     event TEXT PRIMARY KEY, line INTEGER NOT NULL, share REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS turns (
+    event TEXT PRIMARY KEY, line INTEGER NOT NULL, marks TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS returns (
+    event TEXT, sub BLOB, lane INTEGER NOT NULL, num INTEGER NOT NULL, position INTEGER NOT NULL,
+    had_pass INTEGER NOT NULL, is_in INTEGER NOT NULL, until_ms INTEGER NOT NULL,
+    PRIMARY KEY (event, sub)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS transfers (
+    event TEXT, hash BLOB, sub BLOB NOT NULL, until_ms INTEGER NOT NULL, place TEXT NOT NULL,
+    PRIMARY KEY (event, hash), UNIQUE (event, sub)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS moves (
+    event TEXT, sub BLOB, count INTEGER NOT NULL, until_ms INTEGER NOT NULL,
+    PRIMARY KEY (event, sub)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (
+    event TEXT, batch INTEGER, label TEXT NOT NULL, uses INTEGER NOT NULL, valid_from INTEGER,
+    valid_until INTEGER, is_revoked INTEGER NOT NULL, PRIMARY KEY (event, batch)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS codes (
+    event TEXT, hash BLOB, batch INTEGER NOT NULL, uses_left INTEGER NOT NULL,
+    is_revoked INTEGER NOT NULL, PRIMARY KEY (event, hash)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS codes_by_batch ON codes (event, batch);
+CREATE TABLE IF NOT EXISTS grants (
+    event TEXT, hash BLOB, sub BLOB, num INTEGER NOT NULL, batch INTEGER NOT NULL,
+    PRIMARY KEY (event, hash, sub), UNIQUE (event, num)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS grants_by_batch ON grants (event, batch);
 CREATE TABLE IF NOT EXISTS draws (
     event TEXT PRIMARY KEY, line INTEGER NOT NULL, secret BLOB NOT NULL, beacon TEXT NOT NULL,
     value BLOB, counts TEXT) WITHOUT ROWID;
@@ -102,6 +125,7 @@ pub(super) fn pass_row(row: &Row<'_>) -> rusqlite::Result<(EventId, PassRecord, 
         renewed_at: at(8)?,
         exp: at(9)?,
         place_exp: at(10)?,
+        has_returned: false, // kept apart, see `returns`
     };
     Ok((event_at(row, 0)?, record, row.get(11)?))
 }

@@ -15,7 +15,8 @@ local function run_id() return string.match(redis.call('INFO', 'server'), 'run_i
 local NUMBER_MAX = 9007199254740992
 local PARTS = { 'fronts', 'gaps:0', 'gaps:1', 'gaps:2', 'new_gaps', 'leases:0', 'leases:1', 'leases:2',
   'returned', 'passes', 'used', 'inside', 'places', 'flags', 'judged', 'judged_ids', 'judged_until',
-  'restored' }
+  'restored', 'moves', 'transfers', 'transfer_of', 'transfers_until',
+  'codes', 'batches', 'batch_codes', 'batch_used', 'grants', 'granted' }
 
 -- What stands against an operation on the line ARGV[2], if anything does.
 local function refusal(line)
@@ -44,7 +45,9 @@ local function split(value, by)
   return parts
 end
 
--- A pass: I|jti|lane|num|risk|generation|first|renewed|exp|place_exp, or when it has ended U|lane|num.
+-- A pass: I|jti|lane|num|risk|generation|first|renewed|exp|place_exp|returned. One that has ended:
+-- U|lane|num, and |first|exp if it ended by its own time and the visitor has not come back before.
+-- Who has come back and stands near the front: B|lane|num|position|had_pass.
 local function pass_of(sub)
   local value = redis.call('HGET', key('passes'), sub)
   return value and split(value, '|') or nil
@@ -62,12 +65,29 @@ local function use_up(sub, pass)
   redis.call('ZREM', key('inside'), sub)
 end
 
--- Ends a pass before its time; edges honour it until `from`.
-local function cut_short(sub, pass, now, from)
+-- A pass whose time is over: its visitor may come back, once.
+local function lapse(sub, pass)
   use_up(sub, pass)
+  if pass[11] ~= '1' and not is_taken(pass) then
+    local lapsed = { 'U', pass[3], pass[4], pass[7], pass[9] }
+    redis.call('HSET', key('passes'), sub, table.concat(lapsed, '|'))
+  end
+end
+
+-- Tells edges of a pass that ends before its time; they honour it until `from`.
+local function tell_end(pass, now, from)
   local at = math.max(num(redis.call('GET', key('revoked_at'))) + 1, num(now) * 1000)
   redis.call('SET', key('revoked_at'), text(at))
   redis.call('ZADD', key('revoked'), text(at), pass[2] .. ':' .. from .. ':' .. pass[9])
+end
+
+local function cut_short(sub, pass, now, from)
+  use_up(sub, pass)
+  tell_end(pass, now, from)
+end
+
+local function is_handed_out(lane, number)
+  return field('is_off') == '1' or (num(number) >= 1 and num(number) <= num(field('issued' .. lane)))
 end
 
 local ops = {}
@@ -332,21 +352,29 @@ function ops.known(line, sub)
   if refused then return refused end
   local pass = pass_of(sub)
   if pass and pass[1] == 'I' and is_taken(pass) then pass = { 'U', pass[3], pass[4] } end
-  return { 'ok', pass and table.concat(pass, '|') or '', redis.call('HGET', key('flags'), sub) or '' }
+  return { 'ok', pass and table.concat(pass, '|') or '', redis.call('HGET', key('flags'), sub) or '',
+    redis.call('HGET', key('moves'), sub) or '0' }
 end
 
 function ops.claim(line, sub, now, lane, number, pass, exp, keep_until)
   local refused = refusal(line)
   if refused then return refused end
   local known = pass_of(sub)
-  if known then
+  if known and known[1] ~= 'B' then
     if not is_inside(known, now) then return { 'ended' } end
     return { 'repeat', table.concat(known, '|') }
   end
-  local is_handed_out = num(number) >= 1 and num(number) <= num(field('issued' .. lane))
-  local name = lane .. ':' .. number
-  if not is_handed_out and field('is_off') ~= '1' then return { 'not_theirs' } end
-  if num(number) > 0 and redis.call('SADD', key('used'), name) == 0 then return { 'not_theirs' } end
+  -- A number of the priority lane is somebody's by name, whoever signed the place.
+  if lane == '0' and field('is_off') ~= '1' and redis.call('HGET', key('granted'), number) ~= sub then
+    return { 'not_theirs' }
+  end
+  local is_back = known and known[2] == lane and known[3] == number
+  if known and not is_back then return { 'not_theirs' } end
+  if not (is_back and known[5] == '1') then
+    if not is_handed_out(lane, number) then return { 'not_theirs' } end
+    local name = lane .. ':' .. number
+    if num(number) > 0 and redis.call('SADD', key('used'), name) == 0 then return { 'not_theirs' } end
+  end
   redis.call('HSET', key('passes'), sub, pass)
   redis.call('ZADD', key('inside'), exp, sub)
   redis.call('ZADD', key('places'), keep_until, sub)
@@ -354,10 +382,39 @@ function ops.claim(line, sub, now, lane, number, pass, exp, keep_until)
   return { 'ok' }
 end
 
-function ops.renew(line, sub, jti, generation, idle_ms, max_ms, now)
+-- Lets a visitor come back who missed the turn or whose pass lapsed: one at a position.
+function ops.come_back(line, sub, now, lane, number, at_least, at_most, keep_until)
   local refused = refusal(line)
   if refused then return refused end
   local pass = pass_of(sub)
+  if pass and pass[1] == 'B' then return { 'ok', pass[4] } end
+  if pass and is_inside(pass, now) then return { 'ok', '0' } end
+  if pass and pass[1] == 'I' then
+    lapse(sub, pass)
+    pass = pass_of(sub)
+  end
+  local had_pass = pass and '1' or '0'
+  if pass and (not pass[4] or pass[2] ~= lane or pass[3] ~= number) then return { 'not_theirs' } end
+  if not pass and not is_handed_out(lane, number) then return { 'not_theirs' } end
+  local last = num(field('back' .. lane))
+  local position = math.min(math.max(num(at_least), last + 1), num(at_most))
+  redis.call('HSET', room, 'back' .. lane, text(math.max(last, position)))
+  redis.call('HSET', key('passes'), sub, table.concat({ 'B', lane, number, text(position), had_pass }, '|'))
+  redis.call('ZADD', key('places'), 'GT', keep_until, sub)
+  return { 'ok', text(position) }
+end
+
+-- `shown` is what the pass says of itself: a server that has lost writes takes it for what it lost.
+function ops.renew(line, sub, jti, generation, idle_ms, max_ms, now, shown, shown_exp, keep_until)
+  local refused = refusal(line)
+  if refused then return refused end
+  local pass = pass_of(sub)
+  if not pass and num(shown_exp) > num(now) then
+    redis.call('HSET', key('passes'), sub, shown)
+    redis.call('ZADD', key('inside'), shown_exp, sub)
+    redis.call('ZADD', key('places'), keep_until, sub)
+    pass = pass_of(sub)
+  end
   if not pass or not is_inside(pass, now) then return { 'ended' } end
   if pass[2] ~= jti or num(pass[6]) < num(generation) then return { 'ended' } end
   local exp = math.min(num(now) + num(idle_ms), num(pass[7]) + num(max_ms))
@@ -385,15 +442,23 @@ function ops.revoke(line, sub, now, keep_until, deed, id_floor, deeds_max)
   local refused = refusal(line)
   if refused then return refused end
   local pass = pass_of(sub)
-  if pass and not is_inside(pass, now) then return { 'before' } end
-  if pass then
+  local was_inside = pass and is_inside(pass, now)
+  if was_inside then
     cut_short(sub, pass, now, now)
   else
-    redis.call('HSET', key('passes'), sub, 'U|1|0')
-    redis.call('ZADD', key('places'), keep_until, sub)
+    if pass and pass[1] == 'I' then
+      lapse(sub, pass)
+      pass = pass_of(sub)
+    end
+    if pass and pass[1] == 'U' and not pass[4] then return { 'before' } end
+    -- Neither a claim nor a return is left.
+    local lane, number = '1', '0'
+    if pass and (pass[1] == 'U' or pass[5] == '1') then lane, number = pass[2], pass[3] end
+    redis.call('HSET', key('passes'), sub, 'U|' .. lane .. '|' .. number)
+    redis.call('ZADD', key('places'), 'GT', keep_until, sub)
   end
   append('deeds', deed, id_floor, deeds_max)
-  return { pass and 'ended' or 'voided' }
+  return { was_inside and 'ended' or 'voided' }
 end
 
 -- Takes all passes away: those of a generation from before have ended.
@@ -408,6 +473,164 @@ function ops.revoke_all(deed, id_floor, deeds_max)
   return { 'ok', known[1], generation, version, known[4] }
 end
 
+-- A batch of access codes: from|until|uses|revoked|label.
+local function batch_of(id)
+  local batch = redis.call('HGET', key('batches'), id)
+  if not batch then return nil end
+  local from, until_ms, uses, revoked, label = string.match(batch, '^(%d*)|(%d*)|(%d+)|(%d)|(.*)$')
+  return { from = from, until_ms = until_ms, uses = uses, revoked = revoked, label = label }
+end
+
+local function put_batch(id, batch)
+  redis.call('HSET', key('batches'), id, table.concat({ batch.from, batch.until_ms, batch.uses,
+    batch.revoked, batch.label }, '|'))
+end
+
+function ops.new_batch(line, from, until_ms, uses, label, deed, id_floor, deeds_max)
+  local refused = refusal(line)
+  if refused then return refused end
+  local id = text(redis.call('HINCRBY', room, 'batch', 1))
+  put_batch(id, { from = from, until_ms = until_ms, uses = uses, revoked = '0', label = label })
+  append('deeds', deed, id_floor, deeds_max)
+  return { 'ok', id }
+end
+
+-- Codes are kept as hash = batch|uses that are left. One that is known stays what it is.
+function ops.put_codes(line, id, most, ...)
+  local refused = refusal(line)
+  if refused then return refused end
+  local batch, added = batch_of(id), 0
+  if not batch then return { 'missing' } end
+  for _, hash in ipairs({ ... }) do
+    if redis.call('HLEN', key('codes')) >= num(most) then break end
+    added = added + redis.call('HSETNX', key('codes'), hash, id .. '|' .. batch.uses)
+  end
+  redis.call('HINCRBY', key('batch_codes'), id, added)
+  return { 'ok', text(added), text(redis.call('HLEN', key('codes'))) }
+end
+
+function ops.batches(line)
+  local refused = refusal(line)
+  if refused then return refused end
+  local answer = { 'ok' }
+  for id = 1, num(field('batch')) do
+    local batch = batch_of(text(id))
+    if batch then
+      for _, value in ipairs({ text(id), batch.from, batch.until_ms, batch.uses, batch.revoked,
+        batch.label, redis.call('HGET', key('batch_codes'), text(id)) or '0',
+        redis.call('HGET', key('batch_used'), text(id)) or '0' }) do
+        answer[#answer + 1] = value
+      end
+    end
+  end
+  return answer
+end
+
+function ops.revoke_batch(line, id, deed, id_floor, deeds_max)
+  local refused = refusal(line)
+  if refused then return refused end
+  local batch = batch_of(id)
+  if not batch then return { 'none' } end
+  if batch.revoked == '0' then
+    batch.revoked = '1'
+    put_batch(id, batch)
+    append('deeds', deed, id_floor, deeds_max)
+  end
+  return { 'ok' }
+end
+
+function ops.revoke_code(line, hash, deed, id_floor, deeds_max)
+  local refused = refusal(line)
+  if refused then return refused end
+  local code = redis.call('HGET', key('codes'), hash)
+  if not code then return { 'none' } end
+  redis.call('HSET', key('codes'), hash, split(code, '|')[1] .. '|revoked')
+  append('deeds', deed, id_floor, deeds_max)
+  return { 'ok' }
+end
+
+-- Gives a visitor a number in the priority lane for a code or a ticket; asked again, the same.
+function ops.grant(line, sub, hash, is_ticket, at_most, now, grants_max)
+  local refused = refusal(line)
+  if refused then return refused end
+  local use = hash .. ':' .. sub
+  local before = redis.call('HGET', key('grants'), use)
+  if before then return { 'ok', before } end
+  if redis.call('HEXISTS', key('passes'), sub) == 1 then return { 'place_used' } end
+  local batch, left
+  if is_ticket == '1' then
+    if redis.call('HEXISTS', key('codes'), hash) == 1 then return { 'code_used' } end
+  else
+    local code = redis.call('HGET', key('codes'), hash)
+    if not code then return { 'unknown_code' } end
+    code = split(code, '|')
+    batch, left = code[1], code[2]
+    local rules = batch_of(batch)
+    if left == 'revoked' or not rules or rules.revoked == '1' then return { 'code_revoked' } end
+    if rules.from ~= '' and num(now) < num(rules.from) then return { 'code_not_yet' } end
+    if rules.until_ms ~= '' and num(now) >= num(rules.until_ms) then return { 'code_over' } end
+    if num(left) == 0 then return { 'code_used' } end
+  end
+  local number = num(field('issued0')) + 1
+  local is_full = at_most ~= '' and redis.call('HLEN', key('granted')) >= num(at_most)
+  if is_full or redis.call('HLEN', key('grants')) >= num(grants_max) then return { 'lane_full' } end
+  redis.call('HSET', room, 'issued0', text(number))
+  redis.call('HSET', key('grants'), use, text(number))
+  redis.call('HSET', key('granted'), text(number), sub)
+  if is_ticket == '1' then
+    redis.call('HSET', key('codes'), hash, '0|0')
+  else
+    redis.call('HSET', key('codes'), hash, batch .. '|' .. text(num(left) - 1))
+    redis.call('HINCRBY', key('batch_used'), batch, 1)
+  end
+  return { 'ok', text(number) }
+end
+
+local function forget_transfer(hash)
+  local transfer = redis.call('HGET', key('transfers'), hash)
+  if not transfer then return nil end
+  local sub, place = string.match(transfer, '^([^|]+)|(.*)$')
+  redis.call('HDEL', key('transfers'), hash)
+  redis.call('HDEL', key('transfer_of'), sub)
+  redis.call('ZREM', key('transfers_until'), hash)
+  return sub, place
+end
+
+-- Keeps what a code is good for, until it is used or its time is over. A visitor has one at a time.
+function ops.open_transfer(line, hash, sub, place, now, until_ms, open_max, moved_max)
+  local refused = refusal(line)
+  if refused then return refused end
+  local over = redis.call('ZRANGEBYSCORE', key('transfers_until'), '-inf', now, 'LIMIT', 0, 100)
+  for _, old in ipairs(over) do forget_transfer(old) end
+  local before = redis.call('HGET', key('transfer_of'), sub)
+  if before then forget_transfer(before) end
+  local is_full = redis.call('HLEN', key('transfers')) >= num(open_max)
+  if is_full or redis.call('HLEN', key('moves')) >= num(moved_max) then return { 'full' } end
+  redis.call('HSET', key('transfers'), hash, sub .. '|' .. place)
+  redis.call('HSET', key('transfer_of'), sub, hash)
+  redis.call('ZADD', key('transfers_until'), until_ms, hash)
+  return { 'ok' }
+end
+
+-- A code is good once. The place's count of moves grows, and a pass gets another id.
+function ops.redeem_transfer(line, hash, jti, now, keep_until)
+  local refused = refusal(line)
+  if refused then return refused end
+  local ends_at = redis.call('ZSCORE', key('transfers_until'), hash)
+  local sub, place = forget_transfer(hash)
+  if not sub or num(ends_at) <= num(now) then return { 'none' } end
+  local moves = redis.call('HINCRBY', key('moves'), sub, 1)
+  redis.call('ZADD', key('places'), 'GT', keep_until, sub)
+  local pass = pass_of(sub)
+  if pass and is_inside(pass, now) then
+    tell_end(pass, now, now)
+    pass[2] = jti
+    redis.call('HSET', key('passes'), sub, table.concat(pass, '|'))
+    return { 'ok', place, text(moves), '1' }
+  end
+  return { 'ok', place, text(moves), '' }
+end
+
 -- Forgets what is of no use any more, some of it: `more` asks to be called again.
 function ops.sweep(now, ended_before_us, most)
   local refused = refusal(nil)
@@ -416,7 +639,7 @@ function ops.sweep(now, ended_before_us, most)
   local expired = redis.call('ZRANGEBYSCORE', key('inside'), '-inf', now, 'LIMIT', 0, most)
   for _, sub in ipairs(expired) do
     local pass = pass_of(sub)
-    if pass and pass[1] == 'I' then use_up(sub, pass) else redis.call('ZREM', key('inside'), sub) end
+    if pass and pass[1] == 'I' then lapse(sub, pass) else redis.call('ZREM', key('inside'), sub) end
   end
   local places = redis.call('ZRANGEBYSCORE', key('places'), '-inf', now, 'LIMIT', 0, most)
   for _, sub in ipairs(places) do
@@ -424,9 +647,12 @@ function ops.sweep(now, ended_before_us, most)
     if pass then
       local lane, number = pass[2], pass[3]
       if pass[1] == 'I' then lane, number = pass[3], pass[4] end
-      redis.call('SREM', key('used'), lane .. ':' .. number)
+      if pass[1] ~= 'B' or pass[5] == '1' then
+        redis.call('SREM', key('used'), lane .. ':' .. number)
+      end
     end
     redis.call('HDEL', key('passes'), sub)
+    redis.call('HDEL', key('moves'), sub)
     redis.call('ZREM', key('inside'), sub)
     redis.call('ZREM', key('places'), sub)
   end
@@ -449,7 +675,8 @@ function ops.suspect(line, sub, id_floor, until_ms, flag, moved, admitted, most)
   redis.call('HSET', room, 'judged_id', text(id))
   redis.call('ZADD', key('judged_ids'), text(id), sub)
   redis.call('ZADD', key('judged_until'), until_ms, sub)
-  if redis.call('HEXISTS', key('passes'), sub) == 1 then
+  -- Without a number in the suspect lane it is of somebody who was seen inside.
+  if string.match(flag, ':0$') or redis.call('HEXISTS', key('passes'), sub) == 1 then
     redis.call('HSET', key('judged'), sub, admitted)
   else
     redis.call('HSET', key('judged'), sub, moved)

@@ -9,6 +9,7 @@ use super::super::{Deed, DrawRecord, EntryKind, Given, Law, LineId, Published, S
 use super::calls::{Call, Reply, failed_text, json, parse};
 use super::review::{DEEDS_MAX, deed_entry, id_floor};
 use super::{Redis, lock};
+use crate::turns::Mark;
 
 /// A [`Law`] as it is kept.
 #[derive(Serialize, Deserialize)]
@@ -17,6 +18,8 @@ struct LawText {
     called: u64,
     #[serde(default)] // a law from before shares were learned has none
     noshow_share: f64,
+    #[serde(default)] // nor marks
+    marks: Vec<Mark>,
     at: Timestamp,
 }
 
@@ -106,8 +109,8 @@ impl Redis {
     }
 
     pub(in crate::store) async fn keep_laws(&self, laws: Vec<Law>) -> Result<(), StoreError> {
-        for Law { event, line, per_sec, called, noshow_share, at } in laws {
-            let law = json(&LawText { per_sec, called, noshow_share, at })?;
+        for Law { event, line, per_sec, called, noshow_share, marks, at } in laws {
+            let law = json(&LawText { per_sec, called, noshow_share, marks, at })?;
             self.event(&event, Call::new("keep_law").arg(line).arg(law)).await?;
         }
         Ok(())
@@ -119,8 +122,9 @@ impl Redis {
         if text.is_empty() {
             return Ok(None);
         }
-        let LawText { per_sec, called, noshow_share, at } = parse("a law", &text)?;
-        Ok(Some(Law { event: line.event, line: line.line, per_sec, called, noshow_share, at }))
+        let LawText { per_sec, called, noshow_share, marks, at } = parse("a law", &text)?;
+        let LineId { event, line } = line;
+        Ok(Some(Law { event, line, per_sec, called, noshow_share, marks, at }))
     }
 
     pub(in crate::store) async fn announce_draw(

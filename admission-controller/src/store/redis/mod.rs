@@ -9,6 +9,7 @@
 //! last trusted on, and a server with another one answers no operation until [`settling`] has
 //! brought back what controllers and edges remember.
 
+mod access;
 mod calls;
 mod fronts;
 mod passes;

@@ -1,15 +1,18 @@
 //! Claims, the passes that came of them, and their ends.
 
 use admission_api::{EndReason, Revoked, Room};
-use keys::{EventId, Id128, Lane, Risk, Timestamp};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keys::{EventId, Id128, Lane, Place, Risk, Timestamp};
 
 use super::super::{
-    Counted, Deed, EntryKind, LineId, PassId, Put, RenewTo, Revocation, StoreError, USED_FOR_SECS,
+    ComeBack, Counted, Deed, EntryKind, LineId, MOVED_MAX, PassId, Put, Redeemed, RenewTo,
+    Revocation, StoreError, TRANSFERS_MAX, Transfer, USED_FOR_SECS,
 };
 use super::calls::{Call, failed_text, json, number, parse};
 use super::review::{DEEDS_MAX, deed_entry, id_floor};
 use super::{Redis, lock};
-use crate::claims::{Claimed, Flag, Known, PassRecord};
+use crate::claims::{Back, Claimed, Flag, Known, Lapsed, PassRecord};
 
 /// Ends of passes are told for a day: no pass lives longer.
 const REVOKED_FOR_SECS: u64 = 86_400;
@@ -34,16 +37,10 @@ impl Redis {
         if !reply.is("ok") {
             return Ok(Known::default());
         }
-        let (pass, flag) = (reply.text()?, reply.text()?);
-        let claimed = match pass.as_str() {
-            "" => None,
-            pass => Some(match record(sub, pass)? {
-                Some(record) if record.exp > now => Claimed::Inside(record),
-                Some(_) | None => Claimed::Ended,
-            }),
-        };
+        let (pass, flag, moves) = (reply.text()?, reply.text()?, reply.number()?);
+        let claimed = if pass.is_empty() { None } else { Some(claimed(sub, &pass, now)?) };
         let suspicion = if flag.is_empty() { None } else { Some(flag_from(&flag)?) };
-        Ok(Known { claimed, suspicion })
+        Ok(Known { claimed, suspicion, moves })
     }
 
     pub(in crate::store) async fn claim(
@@ -75,23 +72,93 @@ impl Redis {
         })
     }
 
+    pub(in crate::store) async fn come_back(
+        &self,
+        line: LineId,
+        to: ComeBack,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let call = Call::new("come_back")
+            .arg(line.line)
+            .arg(to.sub.to_string())
+            .arg(now.as_millis())
+            .arg(to.lane.index())
+            .arg(to.num)
+            .arg(to.at_least)
+            .arg(to.at_most)
+            .arg(to.place_exp.plus_secs(USED_FOR_SECS).as_millis());
+        let mut reply = self.event(&line.event, call).await?;
+        if reply.is("ok") { reply.number().map(Some) } else { Ok(None) }
+    }
+
     pub(in crate::store) async fn renew(
         &self,
         line: LineId,
-        pass: PassId,
+        shown: PassRecord,
         to: RenewTo,
         now: Timestamp,
     ) -> Result<Option<PassRecord>, StoreError> {
+        let sub = shown.sub;
+        let keep_until = shown.place_exp.plus_secs(USED_FOR_SECS).max(shown.exp);
         let call = Call::new("renew")
             .arg(line.line)
-            .arg(pass.sub.to_string())
-            .arg(pass.jti.to_string())
+            .arg(sub.to_string())
+            .arg(shown.jti.to_string())
             .arg(to.generation)
             .arg(to.idle_secs.saturating_mul(1000))
             .arg(to.max_secs.saturating_mul(1000))
-            .arg(now.as_millis());
+            .arg(now.as_millis())
+            .arg(written(&shown))
+            // One of another generation is not taken for what was lost.
+            .arg(if shown.generation == to.generation { shown.exp.as_millis() } else { 0 })
+            .arg(keep_until.as_millis());
         let mut reply = self.event(&line.event, call).await?;
-        if reply.is("ok") { record(pass.sub, &reply.text()?) } else { Ok(None) }
+        if reply.is("ok") { record(sub, &reply.text()?) } else { Ok(None) }
+    }
+
+    pub(in crate::store) async fn open_transfer(
+        &self,
+        line: LineId,
+        transfer: Transfer,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let call = Call::new("open_transfer")
+            .arg(line.line)
+            .arg(URL_SAFE_NO_PAD.encode(transfer.hash))
+            .arg(transfer.place.sub.to_string())
+            .arg(json(&transfer.place)?)
+            .arg(now.as_millis())
+            .arg(transfer.until.as_millis())
+            .arg(TRANSFERS_MAX)
+            .arg(MOVED_MAX);
+        Ok(self.event(&line.event, call).await?.is("ok"))
+    }
+
+    pub(in crate::store) async fn redeem_transfer(
+        &self,
+        line: LineId,
+        hash: [u8; 32],
+        fresh_jti: Id128,
+        now: Timestamp,
+    ) -> Result<Option<Redeemed>, StoreError> {
+        let place_secs = lock(&self.shared.known).place_secs(&line.event);
+        let keep_secs = place_secs.unwrap_or(PLACE_SECS_MAX) + USED_FOR_SECS;
+        let call = Call::new("redeem_transfer")
+            .arg(line.line)
+            .arg(URL_SAFE_NO_PAD.encode(hash))
+            .arg(fresh_jti.to_string())
+            .arg(now.as_millis())
+            .arg(now.plus_secs(keep_secs).as_millis());
+        let mut reply = self.event(&line.event, call).await?;
+        if !reply.is("ok") {
+            return Ok(None);
+        }
+        let place: Place = parse("a place to be moved", &reply.text()?)?;
+        let (moves, is_inside) = (reply.number()?, !reply.text()?.is_empty());
+        if is_inside {
+            self.hear_ends(&line.event, now).await?;
+        }
+        Ok(Some(Redeemed { place: Place { moves, ..place }, is_inside }))
     }
 
     pub(in crate::store) async fn end(
@@ -204,29 +271,41 @@ impl Redis {
     }
 }
 
-/// As `event.lua` reads it: `I|jti|lane|num|risk|generation|first|renewed|exp|place_exp`.
+/// As `event.lua` reads it: `I|jti|lane|num|risk|generation|first|renewed|exp|place_exp|returned`.
 fn written(record: &PassRecord) -> String {
-    let PassRecord { sub: _, jti, lane, num, risk, generation, .. } = record;
+    let PassRecord { sub: _, jti, lane, num, risk, generation, has_returned, .. } = record;
     let times = [record.first_at, record.renewed_at, record.exp, record.place_exp];
     let times = times.map(|at| at.as_millis().to_string()).join("|");
-    format!("I|{jti}|{}|{num}|{}|{generation}|{times}", lane.index(), *risk as u8)
+    let returned = u8::from(*has_returned);
+    format!("I|{jti}|{}|{num}|{}|{generation}|{times}|{returned}", lane.index(), *risk as u8)
 }
 
 /// `None` for a pass that has ended.
 fn record(sub: Id128, text: &str) -> Result<Option<PassRecord>, StoreError> {
     let parts: Vec<&str> = text.split('|').collect();
-    let ["I", jti, lane, num, risk, generation, first_at, renewed_at, exp, place_exp] = parts[..]
+    let [
+        "I",
+        jti,
+        lane,
+        num,
+        risk,
+        generation,
+        first_at,
+        renewed_at,
+        exp,
+        place_exp,
+        ref returned @ ..,
+    ] = parts[..]
     else {
         return Ok(None);
     };
     let at = |text| number(text).map(Timestamp::from_millis);
-    let lane = Lane::ALL.into_iter().find(|known| known.index().to_string() == lane);
     let risks = [Risk::Low, Risk::Medium, Risk::High].into_iter();
     let risk = risks.into_iter().find(|known| (*known as u8).to_string() == risk);
     Ok(Some(PassRecord {
         sub,
         jti: jti.parse().map_err(|_| failed_text("a pass without an id"))?,
-        lane: lane.ok_or_else(|| failed_text("a pass of no lane"))?,
+        lane: lane_of(lane)?,
         num: number(num)?,
         risk: risk.ok_or_else(|| failed_text("a pass of no risk"))?,
         generation: number(generation)?,
@@ -234,7 +313,37 @@ fn record(sub: Id128, text: &str) -> Result<Option<PassRecord>, StoreError> {
         renewed_at: at(renewed_at)?,
         exp: at(exp)?,
         place_exp: at(place_exp)?,
+        has_returned: *returned == ["1"],
     }))
+}
+
+/// What `event.lua` says of a visitor who has claimed.
+fn claimed(sub: Id128, text: &str, now: Timestamp) -> Result<Claimed, StoreError> {
+    let at = |text| number(text).map(Timestamp::from_millis);
+    let parts: Vec<&str> = text.split('|').collect();
+    Ok(match parts[..] {
+        ["B", lane, num, position, had_pass] => Claimed::Back(Back {
+            lane: lane_of(lane)?,
+            num: number(num)?,
+            position: number(position)?,
+            had_pass: had_pass == "1",
+        }),
+        ["U", lane, num, first_at, exp] => {
+            let (first_at, exp) = (at(first_at)?, at(exp)?);
+            let lapsed = Lapsed { lane: lane_of(lane)?, num: number(num)?, first_at, exp };
+            Claimed::Ended(Some(lapsed))
+        }
+        _ => match record(sub, text)? {
+            None => Claimed::Ended(None),
+            Some(record) if record.exp > now => Claimed::Inside(record),
+            Some(record) => Claimed::Ended(record.lapsed()),
+        },
+    })
+}
+
+fn lane_of(index: &str) -> Result<Lane, StoreError> {
+    let lane = Lane::ALL.into_iter().find(|known| known.index().to_string() == index);
+    lane.ok_or_else(|| failed_text("a pass of no lane"))
 }
 
 /// `standard:suspect:restored`.
