@@ -71,11 +71,14 @@ async function send(path, { method = "GET", accept, body, headers = {} }) {
   }
   seatModes.tell(response.headers.get("Seat-Mode"));
   if (!response.ok) throw new Refusal(response, await response.json().catch(() => ({})));
-  if (path.includes("/holds")) learnClock(response); // never cached, so its date is now
+  if (response.headers.get("Cache-Control")?.includes("no-store")) learnClock(response); // its date is now
   return response;
 }
 
 export const eventPath = (event, rest = "") => `/api/v1/events/${encodeURIComponent(event)}${rest}`;
+
+/// What is known of an event, for who has a ticket or an offer: they may have no pass, and need none.
+export const askListing = (event) => ask(`/api/v1/listings/${encodeURIComponent(event)}`);
 
 let clockOffsetMillis = 0;
 

@@ -1,21 +1,38 @@
-// What can a visitor do with seats they hold, while the time runs? Pay, or give them back.
+// What can a visitor do with seats they hold, while the time runs? Pay, ask for more time, or give
+// them back.
+//
+// The seats come from the map or from the waitlist; what differs is in the `till`:
+// `{sale, ordersPath, named, holdPath | null, release()}`, where `named` is what an order says of the
+// hold. Only a hold with a path can be extended.
 
-import { ask, eventPath, Refusal, serverNow } from "./api.js";
-import { announce, byId, el, zoneMark } from "./dom.js";
-import { clock, money, plural } from "./format.js";
+import { ask, eventPath, Refusal } from "./api.js";
+import { billOf } from "./bill.js";
+import { createBuyer } from "./buyer.js";
+import { createCountdown } from "./countdown.js";
+import { announce, byId, el } from "./dom.js";
+import { clock, money } from "./format.js";
+import { heldItems } from "./held.js";
 import { openAttempt, pay } from "./payment.js";
-import { seatName } from "./seats.js";
+import { reasonFor } from "./reasons.js";
 
-const MILESTONES_SECS = [300, 60]; // read out; the clock itself would talk without end
-const ASKS_MAX = 4; // by itself, while an outcome is unknown; then the visitor decides when
+const ASKS_MAX = 4; // by itself, while an outcome is unknown; then the order's page goes on asking
 
-const REFUSED = {
-  "idempotency-mismatch": "This payment did not match an earlier one. Please pay again.",
-  "too-many-attempts": "Too many payments for these seats were declined. Give the seats back, then choose again.",
-  "foreign-hold": "These seats were held with an earlier pass, so this one cannot pay for them. Reload the page to choose again.",
+const CARDS = [
+  ["tok_ok", "pay-ok", "Test card that works", "Pays at once."],
+  ["tok_action", "pay-action", "Test card whose bank asks back", "Sends you to a test bank first, as 3-D Secure does."],
+  ["tok_declined", "pay-declined", "Test card that is declined", "The bank says no."],
+  ["tok_slow", "pay-slow", "Test card that is slow", "Pays after two seconds."],
+  ["tok_timeout", "pay-timeout", "Test card that times out", "No answer at first; we ask again."],
+  ["tok_lost", "pay-lost", "Test card whose payment gets lost", "Never reaches the bank; we ask again."],
+];
+
+const storageKey = (sale) => `hold:${sale}`;
+
+/// Where seats chosen on the map are paid.
+export const mapTill = (event, hold) => {
+  const holdPath = eventPath(event, `/holds/${hold}`);
+  return { sale: event, ordersPath: eventPath(event, "/orders"), named: { hold }, holdPath, release: () => ask(holdPath, { method: "DELETE" }) };
 };
-
-const storageKey = (event) => `hold:${event}`;
 
 /// The hold this tab left off with, as the origin sees it now; null if there is none. A payment
 /// with an unknown outcome keeps its hold, even one that is over: only asking again tells.
@@ -40,154 +57,148 @@ export async function resumeHold(event) {
 
 /// Shows a hold and its checkout. `onOver(reason)` is called when the seats are gone: `released`
 /// or `expired`; `onPassEnded()` when the visitor may no longer shop.
-export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
-  const form = byId("pay-form");
-  const listening = new AbortController();
-  const listen = (target, type, act) => target.addEventListener(type, act, { signal: listening.signal });
-  const startedSecs = Math.max(secsLeft(), 1);
+export function showCheckout(event, hold, zones, till, { onOver, onPassEnded }) {
+  const root = byId("checkout");
+  const buyer = createBuyer();
+  const parts = render();
   let isPaying = false;
-  let announcedSecs = Math.min(...MILESTONES_SECS.filter((secs) => secs >= startedSecs), Infinity);
 
-  sessionStorage.setItem(storageKey(event.id), JSON.stringify(hold));
-  showSeats();
-  byId("checkout").hidden = false;
-  byId("checkout-title").focus();
-  announce(`You have ${spoken(startedSecs)} to pay.`);
-  const ticking = setInterval(tick, 250);
-  tick();
-
-  listen(form, "submit", (submit) => {
-    submit.preventDefault();
-    if (!isPaying && isFilledIn()) settle(contentOfForm());
+  sessionStorage.setItem(storageKey(till.sale), JSON.stringify(hold));
+  showHold();
+  root.hidden = false;
+  parts.title.focus();
+  const canExtend = till.holdPath !== null && hold.extensions.length > 0;
+  const countdown = createCountdown(parts.clock, {
+    title: "Time left to pay",
+    fullSecs: event.hold_secs,
+    until: () => hold.expires_at,
+    onMore: canExtend ? extend : null,
+    onOver: () => isPaying || finish("expired"), // a payment under way gets its answer
   });
-  listen(byId("release"), "click", release);
 
-  const open = openAttempt(event.id);
-  if (open?.body.hold === hold.hold) {
-    fillForm(open.body);
+  const open = openAttempt(till.sale);
+  if (open && open.body.hold === till.named.hold) {
+    buyer.fill(open.body);
+    parts.form.elements.card.value = open.body.payment_token;
     settle(open.body);
+  }
+
+  function render() {
+    const title = el("h2", { id: "checkout-title", tabindex: "-1" }, "These seats are held for you");
+    const clockCard = el("div", { class: "card clock" });
+    const seats = el("ul", { class: "seat-list" });
+    const bill = el("div", {});
+    const release = el("button", { type: "button", "data-test": "release", onclick: giveBack }, "Give these seats back");
+    const note = el("div", { class: "note", role: "alert", "data-test": "pay-note" });
+    const payButton = el("button", { class: "primary", "data-test": "pay" }, "Pay");
+    const cards = CARDS.map(([token, mark, name, words], at) => el("label", {},
+      el("input", { type: "radio", name: "card", value: token, checked: at === 0, "data-test": mark }),
+      el("span", {}, el("strong", {}, name), el("span", {}, words))));
+    const fields = el("fieldset", { class: "plain" },
+      el("legend", {}, "Who are the tickets for?"),
+      buyer.element,
+      el("fieldset", { class: "cards" }, el("legend", {}, "Pay with a test card"), ...cards));
+    const form = el("form", { class: "card", novalidate: true, onsubmit: submitted }, fields, note, payButton);
+    root.replaceChildren(title, clockCard,
+      el("section", { class: "card held", "aria-labelledby": "held-title" }, el("h3", { id: "held-title" }, "Your order"), seats, bill, release), form);
+    return { title, clock: clockCard, seats, bill, release, note, pay: payButton, fields, form };
+  }
+
+  function showHold() {
+    parts.seats.replaceChildren(...heldItems(hold, zones));
+    parts.bill.replaceChildren(billOf(hold));
+    parts.pay.textContent = `Pay ${money(hold.total, hold.currency, { isExact: true })}`;
   }
 
   // --- time ---------------------------------------------------------------------------------------
 
-  function secsLeft() {
-    return Math.max(Math.ceil((hold.expires_at - serverNow()) / 1000), 0);
-  }
-
-  function tick() {
-    const secs = secsLeft();
-    byId("countdown").textContent = clock(secs);
-    byId("time-bar").value = secs / Math.max(event.hold_secs, startedSecs);
-    byId("clock").classList.toggle("is-short", secs <= 60);
-    const milestone = MILESTONES_SECS.findLast((mark) => secs <= mark && secs > 0);
-    if (milestone < announcedSecs) {
-      announcedSecs = milestone;
-      announce(`${spoken(secs)} left to pay.`);
+  /// One extension is for the checkout, another for whoever needs more time.
+  async function extend() {
+    try {
+      hold = { ...hold, ...(await ask(`${till.holdPath}/extend`, { method: "POST", body: { reason: hold.extensions[0] } })) };
+      sessionStorage.setItem(storageKey(till.sale), JSON.stringify(hold));
+      const isLast = hold.extensions.length === 0;
+      return { isLast, text: `Done. You have ${clock(countdown.secsLeft())} minutes now.${isLast ? " The seats cannot be kept longer than that." : ""}` };
+    } catch (error) {
+      if (error instanceof Refusal && error.isPassEnded) onPassEnded();
+      const { text } = reasonFor(error);
+      return { isLast: error.code === "no-extension-left", text };
     }
-    if (secs === 0 && !isPaying) finish("expired"); // a payment under way gets its answer
   }
 
   function finish(reason) {
     close();
-    sessionStorage.removeItem(storageKey(event.id));
+    sessionStorage.removeItem(storageKey(till.sale));
     onOver(reason);
   }
 
-  function toOrder(url) {
+  /// To the order; it leads back here as long as it is not paid.
+  function toOrder(url, isPaid) {
     close();
-    sessionStorage.removeItem(storageKey(event.id));
+    if (isPaid) sessionStorage.removeItem(storageKey(till.sale));
+    sessionStorage.setItem(`from:${url}`, JSON.stringify({ sale: till.sale, back: location.pathname }));
     location.assign(url);
   }
 
   function close() {
-    clearInterval(ticking);
-    listening.abort();
-    byId("checkout").hidden = true;
+    countdown.stop();
+    root.hidden = true;
   }
 
-  // --- seats --------------------------------------------------------------------------------------
-
-  function showSeats() {
-    byId("held-seats").replaceChildren(...hold.seats.map((seat) => {
-      const zone = zones.find((zone) => zone.id === seat.zone);
-      return el("li", {},
-        zone ? zoneMark(zone) : null,
-        el("span", { class: "seat-words" }, el("strong", {}, seatName(seat)), el("span", {}, zone?.name ?? "")),
-        el("span", { class: "price" }, money(seat.price, hold.currency)));
-    }));
-    byId("held-total").textContent = money(hold.total, hold.currency);
-    byId("pay").textContent = `Pay ${money(hold.total, hold.currency)}`;
-  }
-
-  async function release() {
+  async function giveBack() {
     if (isPaying) return;
-    byId("release").classList.add("is-busy");
+    parts.release.classList.add("is-busy");
     try {
-      await ask(eventPath(event.id, `/holds/${hold.hold}`), { method: "DELETE" });
+      await till.release();
       finish("released");
     } catch (error) {
       if (!(error instanceof Refusal)) return tell("No answer came, so the seats may still be yours. Please try again.");
       if (error.isPassEnded) return onPassEnded();
-      if (error.code === "hold-bought") return toOrder(error.problem.order_url);
+      if (error.code === "hold-bought") return toOrder(error.problem.order_url, true);
       if (error.status === 410 || error.status === 404) return finish("expired");
-      tell("The seats could not be given back just now. Please try again.");
+      tell(reasonFor(error).text);
     } finally {
-      byId("release").classList.remove("is-busy");
+      parts.release.classList.remove("is-busy");
     }
   }
 
   // --- payment ------------------------------------------------------------------------------------
 
-  function isFilledIn() {
-    const name = byId("checkout-name");
-    const email = byId("checkout-email");
-    showFieldError(name, name.value.trim() === "" ? "Please write the name for the tickets." : "");
-    const isAddress = !email.validity.typeMismatch;
-    showFieldError(email, isAddress ? "" : "This does not look like an e-mail address. An example: ana@example.org");
-    const wrong = [name, email].find((field) => field.getAttribute("aria-invalid") === "true");
-    wrong?.focus();
-    return !wrong;
-  }
-
-  function contentOfForm() {
-    const email = byId("checkout-email").value.trim();
-    return {
-      hold: hold.hold,
-      payment_token: form.elements.card.value,
-      name: byId("checkout-name").value.trim(),
-      ...(email ? { email } : {}),
-    };
-  }
-
-  function fillForm(body) {
-    byId("checkout-name").value = body.name;
-    byId("checkout-email").value = body.email ?? "";
-    form.elements.card.value = body.payment_token;
+  function submitted(submit) {
+    submit.preventDefault();
+    if (isPaying) return;
+    const content = buyer.content();
+    if (content) settle({ ...till.named, payment_token: parts.form.elements.card.value, ...content });
   }
 
   /// Pays and, while the outcome is unknown, asks again. The fields are locked meanwhile: other
   /// content would be another payment.
   async function settle(body) {
-    isPaying = true;
+    lock(true);
     tell("");
-    byId("pay-fields").disabled = true;
-    byId("pay").classList.add("is-busy");
     announce("Paying. Please wait.");
     let outcome;
     for (let asked = 1; asked <= ASKS_MAX; asked += 1) {
-      outcome = await pay(event.id, body);
+      outcome = await pay(till.sale, till.ordersPath, body);
       if (outcome.is !== "unknown") break;
       tell("We do not know yet whether your payment went through. Asking again… You will not be charged twice.");
       if (asked < ASKS_MAX) await new Promise((done) => setTimeout(done, outcome.retryAfterSecs * 1000));
     }
-    byId("pay").classList.remove("is-busy");
-    if (outcome.is === "unknown") return letAskAgain(body);
-    byId("pay-fields").disabled = false;
-    isPaying = false;
+    if (outcome.is === "unknown") return stayUnknown(body, outcome);
+    lock(false);
     settled(outcome);
   }
 
-  function letAskAgain(body) {
+  function lock(isLocked) {
+    isPaying = isLocked;
+    parts.fields.disabled = isLocked;
+    parts.pay.classList.toggle("is-busy", isLocked);
+  }
+
+  /// The order's page keeps asking; without an order there is only this page to do so.
+  function stayUnknown(body, { orderUrl }) {
+    if (orderUrl) return toOrder(orderUrl, false);
+    parts.pay.classList.remove("is-busy");
     tell(
       "We still do not know whether your payment went through. Your seats stay with it. Ask again when your connection is back: you will not be charged twice.",
       el("button", { type: "button", onclick: () => settle(body) }, "Ask again"),
@@ -197,27 +208,29 @@ export function showCheckout(event, hold, zones, { onOver, onPassEnded }) {
   function settled(outcome) {
     switch (outcome.is) {
       case "paid":
-        return toOrder(outcome.orderUrl);
+        return toOrder(outcome.orderUrl, true);
+      case "action":
+        return toOrder(outcome.orderUrl, false);
       case "declined":
-        tell("The card was declined and nothing was charged. Your seats are still held: choose another card and pay again.");
-        return form.elements.card[0].focus();
-      case "expired":
-        return finish("expired");
+        tell("The card was declined and nothing was charged. Your seats are still held, and what you wrote is still here: choose another card and pay again.");
+        return parts.form.elements.card[0].focus();
       case "pass-ended":
         return onPassEnded();
       case "refused":
-        return tell(REFUSED[outcome.code] ?? "The payment was refused. Check what you wrote, then pay again.");
+        return refused(outcome.error);
     }
   }
 
-  function tell(text, ...actions) {
-    byId("pay-note").replaceChildren(...(text ? [el("p", {}, text), ...actions] : []));
+  function refused(error) {
+    if (error.status === 410 || error.code === "unknown-hold") return finish("expired");
+    if (error.code === "invalid-request" && buyer.refused(error.problem.detail)) return;
+    const { text, then } = reasonFor(error);
+    const reload = el("button", { type: "button", onclick: () => location.reload() }, "Reload this page");
+    tell(text, ...(then === "reload" ? [reload] : []));
+    if (error.code === "foreign-hold") finish("expired");
   }
-}
 
-const spoken = (secs) => (secs < 60 ? plural(secs, "second") : plural(Math.ceil(secs / 60), "minute"));
-
-function showFieldError(field, text) {
-  field.setAttribute("aria-invalid", String(text !== ""));
-  byId(`${field.id}-error`).textContent = text;
+  function tell(text, ...actions) {
+    parts.note.replaceChildren(...(text ? [el("p", {}, text), ...actions] : []));
+  }
 }

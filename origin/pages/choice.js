@@ -1,8 +1,9 @@
-// Which seats has the visitor chosen? They are nobody's until they are held.
+// Which seats and places has the visitor chosen? They are nobody's until they are held.
 
-/// Tells `change` whenever the seats are other ones.
+/// Tells `change` whenever they are other ones.
 export class Choice extends EventTarget {
   #seats = new Set();
+  #areas = new Map(); // places by area id
 
   constructor(seatsMax) {
     super();
@@ -13,12 +14,21 @@ export class Choice extends EventTarget {
     return [...this.#seats];
   }
 
+  /// `[id, quantity]` of each area with any.
+  get areas() {
+    return [...this.#areas];
+  }
+
   get size() {
-    return this.#seats.size;
+    return this.#seats.size + this.areas.reduce((sum, [, quantity]) => sum + quantity, 0);
   }
 
   has(seat) {
     return this.#seats.has(seat);
+  }
+
+  quantityIn(area) {
+    return this.#areas.get(area) ?? 0;
   }
 
   /// Adds a seat, or takes it away. Returns what happened: `added`, `removed` or `full`.
@@ -27,10 +37,22 @@ export class Choice extends EventTarget {
       this.#changed();
       return "removed";
     }
-    if (this.#seats.size >= this.seatsMax) return "full";
+    if (this.size >= this.seatsMax) return "full";
     this.#seats.add(seat);
     this.#changed();
     return "added";
+  }
+
+  /// Sets how many places of an area are chosen, at most as many as there is room for in an order.
+  /// Returns how many they are now.
+  setQuantity(area, quantity) {
+    const had = this.quantityIn(area);
+    const now = Math.max(Math.min(quantity, this.seatsMax - this.size + had), 0);
+    if (now === had) return now;
+    if (now === 0) this.#areas.delete(area);
+    else this.#areas.set(area, now);
+    this.#changed();
+    return now;
   }
 
   /// Takes seats away, those that were not chosen too. Returns the ones that were.
@@ -41,7 +63,10 @@ export class Choice extends EventTarget {
   }
 
   clear() {
-    this.drop(this.seats);
+    if (this.size === 0) return;
+    this.#seats.clear();
+    this.#areas.clear();
+    this.#changed();
   }
 
   #changed() {

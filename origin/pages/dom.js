@@ -32,16 +32,22 @@ export function zoneMark(zone) {
   return mark;
 }
 
-/// Shows the one full-width message of a page: what happened and the way out.
+/// Shows the one full-width message of a page: what happened and the way out. Its heading is the
+/// page's own where the page has none to show. `focus()` takes the reader there.
 export function showPanel({ title, text, actions = [], mark = null }) {
   const panel = byId("panel");
+  const isAlone = ![...document.querySelectorAll("h1")].some((heading) => !panel.contains(heading) && heading.getClientRects().length > 0);
+  const heading = el(isAlone ? "h1" : "h2", { tabindex: "-1" }, title);
   panel.replaceChildren(
-    el("h2", { tabindex: "-1" }, title),
+    heading,
     el("p", {}, text),
     el("div", { class: "actions" }, ...actions),
   );
   if (mark) panel.dataset.test = mark;
   else delete panel.dataset.test;
   panel.hidden = false;
-  return panel;
+  return heading;
 }
+
+/// Lets a finger, a key or a frame come in between two pieces of work.
+export const breathe = () => (globalThis.scheduler?.yield ? scheduler.yield() : new Promise((done) => setTimeout(done)));

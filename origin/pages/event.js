@@ -3,11 +3,12 @@
 
 import { ask, eventPath, Refusal } from "./api.js";
 import { askSeats } from "./availability.js";
-import { resumeHold, showCheckout } from "./checkout.js";
+import { mapTill, resumeHold, showCheckout } from "./checkout.js";
 import { createChoosing } from "./choosing.js";
 import { byId, el, showPanel } from "./dom.js";
-import { count, money, venueTime, visitorTime } from "./format.js";
+import { count, moment, money, venueTime, visitorTime } from "./format.js";
 import { applyFrame, knowNothing } from "./frames.js";
+import { openMap } from "./map-host.js";
 import { numbered } from "./seats.js";
 
 const SLOW_SECS = 4; // after this, a page that still loads says so
@@ -27,14 +28,20 @@ async function load() {
   try {
     const event = await ask(eventPath(eventId));
     showFacts(event);
-    if (event.status !== "on_sale") return showComingSoon(event);
-    const [map, frame, hold] = await Promise.all([ask(event.map_url), askSeats(event.id), resumeHold(event.id)]);
-    const known = knowNothing(map.seats);
-    if (frame !== null) applyFrame(known, frame);
-    choosing ??= createChoosing(event, map, known, {
-      onHold: (hold) => toCheckout(event, hold),
-      onPassEnded: showPassEnded,
-    });
+    if (event.status !== "on_sale") return showNotOnSale(event);
+    const [map, frame, hold] = await Promise.all([
+      choosing ? null : openMap(event.map_url, numbered(event.zones)),
+      choosing ? null : askSeats(event.id),
+      resumeHold(event.id),
+    ]);
+    if (map) {
+      const known = knowNothing(map.geometry.places);
+      if (frame !== null) applyFrame(known, frame);
+      choosing = await createChoosing(event, map, known, {
+        onHold: (hold) => toCheckout(event, hold),
+        onPassEnded: showPassEnded,
+      });
+    }
     if (hold) toCheckout(event, hold);
     else choosing.start();
   } catch (error) {
@@ -57,8 +64,8 @@ function showFacts(event) {
   byId("title").textContent = event.title;
   byId("fact-date").textContent = start.long;
   byId("fact-time").textContent = `${start.time} at the venue${here ? `, ${here} where you are` : ""}`;
-  byId("fact-venue").textContent = event.venue;
-  byId("fact-city").textContent = `${event.city}, ${count(event.capacity)} seats`;
+  byId("fact-venue").textContent = event.venue ?? "To be announced";
+  byId("fact-city").textContent = [event.city, event.capacity ? `${count(event.capacity)} seats` : null].filter(Boolean).join(", ");
   byId("description").textContent = event.description;
   byId("facts").hidden = false;
 }
@@ -66,7 +73,7 @@ function showFacts(event) {
 function toCheckout(event, hold) {
   byId("panel").hidden = true;
   choosing.stop();
-  showCheckout(event, hold, numbered(event.zones), { onOver: afterHold, onPassEnded: showPassEnded });
+  showCheckout(event, hold, numbered(event.zones), mapTill(event.id, hold.hold), { onOver: afterHold, onPassEnded: showPassEnded });
   window.scrollTo(0, 0);
 }
 
@@ -91,14 +98,17 @@ function chooseAgain() {
   byId("title").focus();
 }
 
-function showComingSoon(event) {
+/// Why there is nothing to choose, by the event's status.
+function showNotOnSale(event) {
   const from = event.price_from ? ` Prices start at ${money(event.price_from, event.currency)}.` : "";
-  present({
-    title: "Not on sale yet",
-    text: `Tickets for this match will be sold here.${from} There is nothing to do before that: being here early gives no advantage.`,
-    actions: [el("a", { class: "button", href: "/" }, "See all matches")],
-    mark: "coming-soon",
-  });
+  const words = {
+    announced: ["Not on sale yet", `Tickets for this event will be sold here.${from} There is nothing to do before that: being here early gives no advantage.`],
+    scheduled: ["Not on sale yet", `The sale opens on ${moment(event.opens_at)} by your clock.${from} Whoever is here by then has the same chance, however early they came.`],
+    off_sale: ["Not on sale any more", "The sale of this event is over, or has been stopped. Tickets that were bought stay valid."],
+    cancelled: ["This event was cancelled", "It does not take place. Whoever has tickets gets the money back and need do nothing for it."],
+  };
+  const [title, text] = words[event.status] ?? words.off_sale;
+  present({ title, text, actions: [el("a", { class: "button", href: "/" }, "See all events")], mark: event.status === "announced" ? "coming-soon" : "not-on-sale" });
 }
 
 function showPassEnded() {
@@ -132,5 +142,5 @@ function showFailure(error) {
 
 /// Shows a panel and takes the reader there.
 function present(content) {
-  showPanel(content).querySelector("h2").focus();
+  showPanel(content).focus();
 }

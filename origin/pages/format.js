@@ -3,18 +3,28 @@
 
 const locale = navigator.languages.find((language) => language.startsWith("en")) ?? "en-GB";
 
-/// Money from minor units, with as many digits as the currency has.
-export function money(minor, currency) {
-  const format = new Intl.NumberFormat(locale, { style: "currency", currency });
-  const digits = format.resolvedOptions().maximumFractionDigits;
-  const amount = minor / 10 ** digits;
-  if (!Number.isInteger(amount)) return format.format(amount);
-  const whole = { minimumFractionDigits: 0, maximumFractionDigits: 0 }; // $60, not $60.00
-  return new Intl.NumberFormat(locale, { style: "currency", currency, ...whole }).format(amount);
+/// Money from minor units, with as many digits as the currency has. In lists of prices whole
+/// amounts are shorter: $60, not $60.00.
+export function money(minor, currency, { isExact = false } = {}) {
+  const { exact, short, unit } = formatsOf(currency);
+  const amount = minor / unit;
+  return (isExact || !Number.isInteger(amount) ? exact : short).format(amount);
 }
 
-const counts = new Intl.NumberFormat(locale);
-export const count = (number) => counts.format(number);
+const formats = new Map();
+
+/// Made once: a browser takes a while over the first one.
+function formatsOf(currency) {
+  if (!formats.has(currency)) {
+    const exact = new Intl.NumberFormat(locale, { style: "currency", currency });
+    const short = new Intl.NumberFormat(locale, { style: "currency", currency, minimumFractionDigits: 0, maximumFractionDigits: 0 });
+    formats.set(currency, { exact, short, unit: 10 ** exact.resolvedOptions().maximumFractionDigits });
+  }
+  return formats.get(currency);
+}
+
+/// A count as English writes it: 82,500.
+export const count = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
@@ -46,3 +56,7 @@ export function visitorTime(event) {
 
 /// Seconds as minutes and seconds: 9:05.
 export const clock = (secs) => `${Math.floor(secs / 60)}:${String(secs % 60).padStart(2, "0")}`;
+
+/// When something happened, on the visitor's own clock.
+export const moment = (millis) =>
+  new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", hour: "numeric", minute: "2-digit" }).format(new Date(millis));

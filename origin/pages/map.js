@@ -1,34 +1,51 @@
-// What does a finger, a wheel or a key on the seat map mean?
+// What does a finger, a wheel or a key on the seat map mean, and which picture is under it?
 //
-// It moves the view, or it means a block or a seat. The map decides nothing about them: it tells
-// what was meant. Everything it offers can be done with the list of blocks as well (rows.js).
+// It moves the view, or it means a block, an area or a seat. The map decides nothing about them: it
+// tells what was meant. Everything it offers can be done with the lists as well (rows.js, areas.js).
+//
+// The picture is drawn by a worker, a little larger than what is seen. Until the next one comes, the
+// last one is moved and stretched by the compositor, so a pan or a zoom costs the page one style.
 
-import { CHOOSE_FROM_PX, createPainter, shapeOf } from "./paint.js";
+import { createOverlay } from "./overlay.js";
 
+const SEATS_FROM_PX = 4.5; // as scene.js
+const CHOOSE_FROM_PX = 15; // between neighbours; below it a tap comes nearer, it could only choose the wrong seat
 const COME_NEAR_PX = 23;
 const NEAREST_PX = 46;
 const STEP_PX = 80; // of an arrow key
 const DRAG_FROM_PX = 6; // a finger that moves less has tapped
 const MARGIN_PX = 14;
-const REPAINT_SEATS_MAX = 2000; // more at once are painted with everything else
+const WHOLE_PLANE_FROM = 2000; // so many changes at once are told as all seats
+const AROUND_PX = 80; // what a picture has beyond what is seen
+const QUIET_MS = 120; // after so long without a move, a coarse picture becomes a fine one
 
-/// Draws `seats` on `canvas`. `on.seat(seat)` and `on.block(block)` tell what was chosen,
-/// `on.point({block, seat} | null)` what is pointed at.
-export function createMap(canvas, seats, choice, on) {
-  const bounds = boundsOf(seats);
-  const shapes = seats.blocks.map(shapeOf);
-  const painter = createPainter(canvas, seats, shapes, choice);
+/// Draws `seats` on `canvas` by `worker`. `on.seat(seat)`, `on.block(block)` and `on.area(area)` tell
+/// what was chosen, `on.point({part, seat} | null)` what is pointed at.
+export function createMap(canvas, seats, choice, worker, on) {
+  const { bounds, pitch, x: seatX, y: seatY } = seats.geometry;
+  const overlay = createOverlay(canvas, seats, choice);
+  const picture = pictureUnder(canvas);
   const calmly = matchMedia("(prefers-reduced-motion: reduce)");
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  let theme = themeOf(canvas);
   let size = { width: 0, height: 0 };
+  let ratio = 1;
   let view = { scale: 1, x: 0, y: 0 }; // screen = map × scale + (x, y)
   let isWhole = true;
-  let zoneShown = null; // the only zone in full colour, or all
+  let zonesShown = null; // the ids of those in full colour, or all
   let pointed = null;
   let frame = 0;
-  let repaint = 0;
-  let changed = []; // seats that are not painted yet
   let flight = 0;
+  let pictured = null; // what the picture under us shows
+  let asked = 0; // pictures
+  let movedAt = -Infinity;
+  let quiet = 0;
+  let isDrawing = false; // the worker, and
+  let isStale = true; // something is other than it was asked for
+
+  worker.postMessage({ theme });
+  worker.postMessage({ plane: seats.known.plane });
+  worker.addEventListener("message", ({ data }) => data.picture && pictureCame(data));
 
   // --- view ---------------------------------------------------------------------------------
 
@@ -39,20 +56,22 @@ export function createMap(canvas, seats, choice, on) {
 
   const centred = (x, y, scale) => ({ scale, x: size.width / 2 - x * scale, y: size.height / 2 - y * scale });
   const toMap = (x, y) => [(x - view.x) / view.scale, (y - view.y) / view.scale];
-  const pitchPx = () => seats.pitch * view.scale;
+  const pitchPx = () => pitch * view.scale;
 
   /// Keeps the scale within reason and some of the stadium in view.
   function bounded(next) {
     const whole = wholeView();
     if (next.scale <= whole.scale) return whole;
-    const scale = Math.min(next.scale, NEAREST_PX / seats.pitch);
+    const scale = Math.min(next.scale, NEAREST_PX / pitch);
     const x = clamp((size.width / 2 - next.x) / next.scale, bounds.x, bounds.x + bounds.width);
     const y = clamp((size.height / 2 - next.y) / next.scale, bounds.y, bounds.y + bounds.height);
     return centred(x, y, scale);
   }
 
   function moveTo(next) {
+    const { scale } = view;
     view = bounded(next);
+    if (view.scale !== scale) movedAt = performance.now();
     isWhole = view.scale <= wholeView().scale * 1.001;
     canvas.style.touchAction = isWhole ? "pan-y" : "none"; // the whole map lets the page scroll
     draw();
@@ -77,57 +96,56 @@ export function createMap(canvas, seats, choice, on) {
   }
 
   function zoomBy(factor, atX = size.width / 2, atY = size.height / 2, move = flyTo) {
-    const scale = clamp(view.scale * factor, wholeView().scale, NEAREST_PX / seats.pitch);
+    const scale = clamp(view.scale * factor, wholeView().scale, NEAREST_PX / pitch);
     const [mapX, mapY] = toMap(atX, atY);
     move({ scale, x: atX - mapX * scale, y: atY - mapY * scale });
   }
 
-  function showBlock(block, near = null) {
-    const { box } = shapes[block.index];
+  function showPart({ box }, near = null) {
     const fit = Math.min((size.width - 40) / (box.right - box.left), (size.height - 40) / (box.bottom - box.top));
-    const scale = Math.max(fit, COME_NEAR_PX / seats.pitch);
+    const scale = Math.max(fit, COME_NEAR_PX / pitch);
     const isTooBig = near && scale > fit;
     flyTo(isTooBig ? centred(...near, scale) : centred((box.left + box.right) / 2, (box.top + box.bottom) / 2, scale));
   }
 
   // --- what is under a point ------------------------------------------------------------------
 
-  function blockAt(mapX, mapY) {
-    const at = shapes.findIndex(({ box, path }) =>
-      mapX >= box.left && mapX <= box.right && mapY >= box.top && mapY <= box.bottom && painter.isInside(path, mapX, mapY));
-    return at < 0 ? null : seats.blocks[at];
+  function partAt(mapX, mapY) {
+    return seats.parts.find((part) => {
+      const { left, right, top, bottom } = part.box;
+      return mapX >= left && mapX <= right && mapY >= top && mapY <= bottom && overlay.isInside(part, mapX, mapY);
+    });
   }
 
   function seatAt(block, mapX, mapY) {
     let nearest = null;
-    let nearestDistance = seats.pitch * 0.75;
-    for (const row of block.rows) {
-      for (let seat = row.first; seat < row.first + row.seats.length; seat += 1) {
-        const distance = Math.hypot(seats.x[seat] - mapX, seats.y[seat] - mapY);
-        if (distance < nearestDistance) [nearest, nearestDistance] = [seat, distance];
-      }
+    let nearestDistance = pitch * 0.75;
+    for (let seat = block.first; seat < block.end; seat += 1) {
+      const distance = Math.hypot(seatX[seat] - mapX, seatY[seat] - mapY);
+      if (distance < nearestDistance) [nearest, nearestDistance] = [seat, distance];
     }
     return nearest;
   }
 
   function under(x, y) {
     const [mapX, mapY] = toMap(x, y);
-    const block = blockAt(mapX, mapY);
-    if (!block) return null;
-    return { block, seat: pitchPx() >= CHOOSE_FROM_PX ? seatAt(block, mapX, mapY) : null };
+    const part = partAt(mapX, mapY);
+    if (!part) return null;
+    return { part, seat: !part.isArea && pitchPx() >= CHOOSE_FROM_PX ? seatAt(part, mapX, mapY) : null };
   }
 
   function tap(x, y) {
     const found = under(x, y);
     point(found);
     if (!found) return;
-    on.block(found.block);
+    if (found.part.isArea) return on.area(found.part);
+    on.block(found.part);
     if (found.seat !== null) on.seat(found.seat);
-    else if (pitchPx() < CHOOSE_FROM_PX) showBlock(found.block, toMap(x, y));
+    else if (pitchPx() < CHOOSE_FROM_PX) showPart(found.part, toMap(x, y));
   }
 
   function point(found) {
-    const isSame = found?.block === pointed?.block && found?.seat === pointed?.seat;
+    const isSame = found?.part === pointed?.part && found?.seat === pointed?.seat;
     pointed = found;
     if (isSame) return;
     on.point(found);
@@ -219,22 +237,69 @@ export function createMap(canvas, seats, choice, on) {
 
   function drawNow() {
     frame = 0;
-    changed = [];
-    painter.paint({ view, size, pointed, zoneShown });
+    overlay.draw({ view, size, ratio, pointed, isNear: pitchPx() >= SEATS_FROM_PX, theme });
+    placePicture();
+    if (isStale || !isCovered()) askPicture();
   }
 
-  /// Seats that are other now. Only they are painted, once a frame, unless all is painted anyway.
-  function seatsChanged(seats) {
-    if (size.width === 0) return;
-    if (seats.length > REPAINT_SEATS_MAX) return draw();
-    changed.push(...seats);
-    if (repaint === 0) repaint = requestAnimationFrame(repaintNow);
+  function redrawn() {
+    isStale = true;
+    draw();
   }
 
-  function repaintNow() {
-    repaint = 0;
-    if (changed.length > 0 && frame === 0 && !painter.repaint(changed)) draw();
-    changed = [];
+  /// Whether the picture is of this scale and goes beyond all that is seen.
+  function isCovered() {
+    if (!pictured || pictured.view.scale !== view.scale || pictured.ratio !== ratioNow()) return false;
+    const [x, y] = [view.x - pictured.view.x, view.y - pictured.view.y];
+    return Math.abs(x) < AROUND_PX / 2 && Math.abs(y) < AROUND_PX / 2;
+  }
+
+  /// Coarse while the scale changes, for the compositor's sake; pans only move what is there.
+  function ratioNow() {
+    clearTimeout(quiet);
+    const isMoving = performance.now() - movedAt < QUIET_MS;
+    if (isMoving) quiet = setTimeout(draw, QUIET_MS);
+    return isMoving ? 1 : ratio;
+  }
+
+  function askPicture() {
+    if (isDrawing || size.width === 0) return;
+    isDrawing = true;
+    isStale = false;
+    asked += 1;
+    const sheet = { scale: view.scale, x: view.x + AROUND_PX, y: view.y + AROUND_PX };
+    const sheetSize = { width: size.width + 2 * AROUND_PX, height: size.height + 2 * AROUND_PX };
+    const drawRatio = ratioNow();
+    worker.postMessage({ draw: { view: sheet, size: sheetSize, ratio: drawRatio, zonesShown, number: asked, of: { view, ratio: drawRatio } } });
+  }
+
+  function pictureCame({ picture: bitmap, drawn }) {
+    isDrawing &&= drawn.number !== asked; // changes of the last picture come while the next is drawn
+    pictured = drawn.of;
+    const { element, context } = picture;
+    if (element.width !== bitmap.width || element.height !== bitmap.height) {
+      [element.width, element.height] = [bitmap.width, bitmap.height];
+      [element.style.width, element.style.height] = [`${drawn.size.width}px`, `${drawn.size.height}px`];
+    }
+    context.transferFromImageBitmap(bitmap);
+    canvas.dataset.drawn = "";
+    placePicture();
+    if (isStale || !isCovered()) draw();
+  }
+
+  function placePicture() {
+    if (!pictured) return;
+    const scale = view.scale / pictured.view.scale;
+    const [x, y] = [view.x - scale * (pictured.view.x + AROUND_PX), view.y - scale * (pictured.view.y + AROUND_PX)];
+    picture.element.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
+  }
+
+  /// Seats that are other now: only they are drawn.
+  function seatsChanged(changed) {
+    if (changed.length === 0) return;
+    const areTaken = Uint8Array.from(changed, (seat) => Number(seats.isTaken(seat)));
+    if (changed.length > WHOLE_PLANE_FROM) worker.postMessage({ plane: seats.known.plane }), redrawn();
+    else worker.postMessage({ changed: Array.from(changed), areTaken });
   }
 
   // --- surroundings ---------------------------------------------------------------------------
@@ -243,45 +308,58 @@ export function createMap(canvas, seats, choice, on) {
     const [mapX, mapY] = toMap(size.width / 2, size.height / 2);
     size = { width: canvas.clientWidth, height: canvas.clientHeight };
     if (size.width === 0) return;
-    const ratio = Math.min(window.devicePixelRatio || 1, 2); // beyond two the cost shows, not the gain
+    ratio = Math.min(window.devicePixelRatio || 1, 2); // beyond two the cost shows, not the gain
     canvas.width = Math.round(size.width * ratio);
     canvas.height = Math.round(size.height * ratio);
     moveTo(isWhole ? wholeView() : centred(mapX, mapY, view.scale));
+    redrawn();
   }
 
   new ResizeObserver(resized).observe(canvas);
   dark.addEventListener("change", () => {
-    painter.readTheme();
-    draw();
+    theme = themeOf(canvas);
+    worker.postMessage({ theme });
+    redrawn();
   });
   choice.addEventListener("change", draw);
 
   return {
     seatsChanged,
-    showBlock,
+    showPart,
     showWhole: () => flyTo(wholeView()),
     zoomIn: () => zoomBy(1.7),
     zoomOut: () => zoomBy(1 / 1.7),
-    showZone(zone) {
-      zoneShown = zone;
-      draw();
+    showZones(ids) {
+      zonesShown = ids;
+      redrawn();
     },
   };
 }
 
-const clamp = (value, min, max) => Math.min(Math.max(value, min), max);
-
-/// What there is to see, which may be less than the sheet it is drawn on.
-function boundsOf(seats) {
-  const { x, y, w, h } = seats.map.field;
-  const box = { left: x, right: x + w, top: y, bottom: y + h };
-  for (const { outline } of seats.blocks) {
-    for (const [pointX, pointY] of outline) {
-      box.left = Math.min(box.left, pointX);
-      box.right = Math.max(box.right, pointX);
-      box.top = Math.min(box.top, pointY);
-      box.bottom = Math.max(box.bottom, pointY);
-    }
-  }
-  return { x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top };
+/// The element for the picture, beneath the canvas that fingers and keys reach.
+function pictureUnder(canvas) {
+  const element = document.createElement("canvas");
+  element.className = "map-picture";
+  element.setAttribute("aria-hidden", "true");
+  canvas.before(element);
+  return { element, context: element.getContext("bitmaprenderer") };
 }
+
+/// Colours come from the style sheet, so that light and dark are decided in one place.
+function themeOf(canvas) {
+  const style = getComputedStyle(canvas);
+  const color = (name) => style.getPropertyValue(name).trim();
+  return {
+    ground: color("--map-ground"),
+    ink: color("--ink"),
+    soft: color("--soft-ink"),
+    taken: color("--map-taken"),
+    soldOut: color("--map-sold-out"),
+    soldOutLine: color("--map-taken"),
+    field: color("--map-field"),
+    fieldLine: color("--map-field-line"),
+    font: style.fontFamily,
+  };
+}
+
+const clamp = (value, min, max) => Math.min(Math.max(value, min), max);

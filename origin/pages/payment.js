@@ -6,44 +6,46 @@
 // does not know yet tells the order's id: it can be looked at without a pass, so a visitor whose pass
 // ended meanwhile still learns what became of their money.
 
-import { ask, eventPath, Refusal } from "./api.js";
+import { ask, Refusal } from "./api.js";
 
-const storageKey = (event) => `attempt:${event}`;
+const ASK_AGAIN_SECS = 3;
+const storageKey = (sale) => `attempt:${sale}`;
 
-/// The attempt whose outcome is not known yet: `{key, body, order?}`, or null.
-export function openAttempt(event) {
-  return JSON.parse(sessionStorage.getItem(storageKey(event)));
+/// The attempt whose outcome is not known yet: `{key, body, order?}`, or null. A `sale` is an event,
+/// or an entry of the waitlist.
+export function openAttempt(sale) {
+  return JSON.parse(sessionStorage.getItem(storageKey(sale)));
 }
 
-/// Pays, or asks again. The outcome is one of
-/// `{is: "paid", orderUrl}`, `{is: "declined" | "expired" | "pass-ended"}`,
-/// `{is: "refused", code}` and `{is: "unknown", retryAfterSecs}`.
-export async function pay(event, body) {
-  const open = openAttempt(event);
+/// Ends an attempt from elsewhere: the order's page learnt what became of it.
+export function forgetAttempt(sale) {
+  sessionStorage.removeItem(storageKey(sale));
+}
+
+/// Pays at `path`, or asks again. The outcome is one of
+/// `{is: "paid" | "action", orderUrl}`, `{is: "declined" | "pass-ended"}`,
+/// `{is: "refused", error}` and `{is: "unknown", retryAfterSecs, orderUrl?}`.
+export async function pay(sale, path, body) {
+  const open = openAttempt(sale);
   const isSame = open && JSON.stringify(open.body) === JSON.stringify(body);
   const attempt = isSame ? open : { key: newKey(), body };
-  sessionStorage.setItem(storageKey(event), JSON.stringify(attempt));
+  sessionStorage.setItem(storageKey(sale), JSON.stringify(attempt));
 
   let outcome;
   try {
-    const order = await ask(eventPath(event, "/orders"), {
-      method: "POST",
-      body: attempt.body,
-      headers: { "Idempotency-Key": attempt.key },
-    });
-    outcome = { is: "paid", orderUrl: order.order_url };
+    const order = await ask(path, { method: "POST", body: attempt.body, headers: { "Idempotency-Key": attempt.key } });
+    outcome = { is: order.state === "action-required" ? "action" : "paid", orderUrl: order.order_url };
   } catch (error) {
     const order = error instanceof Refusal && error.code !== "hold-bought" && error.problem.order;
     if (order) {
       attempt.order = order;
-      sessionStorage.setItem(storageKey(event), JSON.stringify(attempt));
+      sessionStorage.setItem(storageKey(sale), JSON.stringify(attempt));
     }
     outcome = outcomeOf(error);
-    const isTurnedAway = ["pass-ended", "refused", "expired"].includes(outcome.is);
-    if (isTurnedAway && attempt.order) outcome = (await fateOf(attempt.order)) ?? outcome;
+    if (["pass-ended", "refused"].includes(outcome.is) && attempt.order) outcome = (await fateOf(attempt.order)) ?? outcome;
   }
-  const isDefinite = outcome.is !== "unknown" && outcome.is !== "pass-ended";
-  if (isDefinite) sessionStorage.removeItem(storageKey(event));
+  const isOpen = ["unknown", "pass-ended", "action"].includes(outcome.is);
+  if (!isOpen) forgetAttempt(sale);
   return outcome;
 }
 
@@ -51,23 +53,26 @@ export async function pay(event, body) {
 async function fateOf(order) {
   try {
     const found = await ask(`/api/v1/orders/${encodeURIComponent(order)}`);
-    if (found.state === "confirmed") return { is: "paid", orderUrl: found.order_url };
-    return { is: "unknown", retryAfterSecs: 3 };
+    if (found.state === "paying") return { is: "unknown", retryAfterSecs: ASK_AGAIN_SECS, orderUrl: found.order_url };
+    return { is: found.state === "action-required" ? "action" : "paid", orderUrl: found.order_url };
   } catch (error) {
     if (error instanceof Refusal && error.status === 404) return null;
-    return { is: "unknown", retryAfterSecs: 3 };
+    return { is: "unknown", retryAfterSecs: ASK_AGAIN_SECS };
   }
 }
 
 function outcomeOf(error) {
-  if (!(error instanceof Refusal)) return { is: "unknown", retryAfterSecs: 3 };
+  if (!(error instanceof Refusal)) return { is: "unknown", retryAfterSecs: ASK_AGAIN_SECS };
   if (error.isPassEnded) return { is: "pass-ended" };
   if (error.code === "hold-bought") return { is: "paid", orderUrl: error.problem.order_url };
-  if (error.status === 402) return { is: "declined" };
-  if (error.status === 410) return { is: "expired" };
+  if (error.status === 402) return { is: "declined", code: error.problem.decline_code };
+  // A gateway that was not reached took nothing, and the box office says so.
+  if (error.code === "payment-unavailable") return { is: "refused", error };
   const mayHavePaid = error.status >= 500 || error.status === 429 || error.code === "payment-in-progress";
-  if (mayHavePaid) return { is: "unknown", retryAfterSecs: error.retryAfterSecs ?? 3 };
-  return { is: "refused", code: error.code };
+  if (mayHavePaid) {
+    return { is: "unknown", retryAfterSecs: error.retryAfterSecs ?? ASK_AGAIN_SECS, orderUrl: error.problem.order_url };
+  }
+  return { is: "refused", error };
 }
 
 /// `randomUUID` is there only on TLS and on localhost; a trial on a local network has neither.

@@ -6,6 +6,8 @@
 import { byId, el } from "./dom.js";
 import { money, plural } from "./format.js";
 
+const MARKS = { accessible: "wheelchair space", companion: "companion seat", restricted: "restricted view" };
+
 /// Fills the list of blocks. `onSeat(seat)` tells which seat was chosen, `onBlock(block)` which
 /// block is looked at.
 export function createRows(seats, choice, currency, { onSeat, onBlock }) {
@@ -47,7 +49,7 @@ export function createRows(seats, choice, currency, { onSeat, onBlock }) {
     row = next;
     rowSelect.value = String(block.rows.indexOf(row));
     buttons.setAttribute("aria-label", `Seats in block ${block.label}, row ${row.label}`);
-    buttons.replaceChildren(...row.seats.map((_, position) =>
+    buttons.replaceChildren(...Array.from({ length: row.end - row.first }, (_, position) =>
       el("button", {
         type: "button",
         class: "seat",
@@ -89,6 +91,7 @@ export function createRows(seats, choice, currency, { onSeat, onBlock }) {
   /// Brings counts and buttons of these blocks up to date, leaving the focus where it is.
   function refresh(changed) {
     for (const other of changed) {
+      if (other.isArea) continue;
       blockOptions.get(other).textContent = `Block ${other.label}: ${other.free === 0 ? "none free" : `${other.free} free`}`;
     }
     if (!block || !changed.has(block)) return;
@@ -97,8 +100,13 @@ export function createRows(seats, choice, currency, { onSeat, onBlock }) {
       rowSelect.options[at].textContent = `Row ${row.label}: ${free === 0 ? "none free" : `${free} free`}`;
     });
     byId("block-facts").textContent =
-      `${block.zone.name}, ${money(block.zone.price, currency)} a seat, ${plural(block.free, "seat")} free in this block.`;
+      `${block.zone.name}, ${money(block.zone.price, currency)} a seat, ${plural(block.free, "seat")} free in this block.${marksIn(block)}`;
     refreshButtons();
+  }
+
+  function marksIn(block) {
+    const has = (mark) => seats.geometry.marks.some(([seat, of]) => of === mark && seat >= block.first && seat < block.end && !seats.isTaken(seat));
+    return `${has("accessible") ? " Wheelchair spaces are marked ♿." : ""}${has("restricted") ? " Seats marked ! have a restricted view." : ""}`;
   }
 
   function refreshButtons() {
@@ -108,7 +116,10 @@ export function createRows(seats, choice, currency, { onSeat, onBlock }) {
       const isTaken = !isChosen && seats.isTaken(seat);
       button.setAttribute("aria-pressed", String(isChosen));
       button.setAttribute("aria-disabled", String(isTaken));
-      button.setAttribute("aria-label", `Seat ${button.textContent}${isTaken ? ", taken" : ""}`);
+      const mark = MARKS[seats.marks.get(seat)];
+      button.setAttribute("aria-label", `Seat ${button.textContent}${mark ? `, ${mark}` : ""}${isTaken ? ", taken" : ""}`);
+      button.title = mark ?? "";
+      if (mark) button.dataset.mark = seats.marks.get(seat);
     }
   }
 

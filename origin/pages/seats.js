@@ -1,56 +1,50 @@
-// Which seats are there, and which are free?
+// Which seats and places are there, and which are free?
 //
-// A seat is its index in the map. What is known of them is a bit plane that frames.js keeps: seat 0
-// is bit 0 of byte 0, and a set bit means taken.
+// A seat is its index in the map; the places of areas, where people stand or sit where they like,
+// are counted on from there. What is known of them is a bit plane that frames.js keeps: seat 0 is bit
+// 0 of byte 0, and a set bit means taken.
 
 import { knowNothing, setSeat } from "./frames.js";
 
 /// The map's geometry and the latest availability, with nothing about how they are shown.
 export class Seats {
-  constructor(map, zones, known = knowNothing(map.seats)) {
-    this.map = map;
+  constructor(geometry, zones, known = knowNothing(geometry.places)) {
+    this.geometry = geometry;
     this.known = known;
     this.zones = numbered(zones);
-    this.count = map.seats;
-    this.x = new Float32Array(this.count);
-    this.y = new Float32Array(this.count);
-    this.blockOf = new Uint16Array(this.count);
-
+    this.marks = new Map(geometry.marks);
     const zoneById = new Map(this.zones.map((zone) => [zone.id, zone]));
-    this.blocks = map.blocks.map((block, index) => {
-      for (const row of block.rows) {
-        row.seats.forEach(([x, y], position) => {
-          this.x[row.first + position] = x;
-          this.y[row.first + position] = y;
-          this.blockOf[row.first + position] = index;
-        });
-      }
-      return {
-        ...block,
-        index,
-        zone: zoneById.get(block.zone),
-        seats: block.rows.reduce((sum, row) => sum + row.seats.length, 0),
-        free: 0,
-      };
-    });
-    this.pitch = pitchOf(this.blocks[0]);
+    this.blocks = geometry.blocks.map((block, index) => new Block(block, index, zoneById.get(block.zone)));
+    this.areas = geometry.areas.map((area, index) => ({ ...area, isArea: true, index, zone: zoneById.get(area.zone), free: 0 }));
+    this.parts = [...this.blocks, ...this.areas];
     this.countFree();
   }
 
-  /// Counts anew after these seats have become free or taken. Returns their blocks.
-  follow(changed) {
-    const blocks = new Set();
-    for (const seat of changed) {
-      const block = this.blocks[this.blockOf[seat]];
-      block.free += this.isTaken(seat) ? -1 : 1;
-      blocks.add(block);
+  /// The block or area of a seat or place: they are in the order of their seats.
+  partOf(seat) {
+    let [from, to] = [0, this.parts.length - 1];
+    while (from < to) {
+      const middle = (from + to + 1) >> 1;
+      if (this.parts[middle].first <= seat) from = middle;
+      else to = middle - 1;
     }
-    return blocks;
+    return this.parts[from];
   }
 
-  /// Seats that a refusal named: we know better than the last frame. Returns their blocks.
+  /// Counts anew after these have become free or taken. Returns their blocks and areas.
+  follow(changed) {
+    const parts = new Set();
+    for (const seat of changed) {
+      const part = this.partOf(seat);
+      part.free += this.isTaken(seat) ? -1 : 1;
+      parts.add(part);
+    }
+    return parts;
+  }
+
+  /// Seats that a refusal named: we know better than the last frame. Returns those that are news.
   markTaken(seats) {
-    return this.follow(seats.filter((seat) => setSeat(this.known.plane, seat, true)));
+    return seats.filter((seat) => setSeat(this.known.plane, seat, true));
   }
 
   isTaken(seat) {
@@ -58,43 +52,72 @@ export class Seats {
   }
 
   freeInRow(row) {
-    return row.seats.reduce((free, _, position) => free + (this.isTaken(row.first + position) ? 0 : 1), 0);
+    return freeBetween(this.known.plane, row.first, row.end);
+  }
+
+  get free() {
+    return this.parts.reduce((sum, part) => sum + part.free, 0);
   }
 
   freeInZone(zone) {
-    return this.blocks.reduce((free, block) => free + (block.zone === zone ? block.free : 0), 0);
+    return this.parts.reduce((sum, part) => sum + (part.zone === zone ? part.free : 0), 0);
   }
 
   /// What a seat is called and costs.
   describe(seat) {
-    const block = this.blocks[this.blockOf[seat]];
-    const row = block.rows.find((row) => seat >= row.first && seat < row.first + row.seats.length);
-    return { seat, block, row: row.label, number: seat - row.first + 1, zone: block.zone };
+    const block = this.partOf(seat);
+    const row = block.rows.findLast((row) => row.first <= seat);
+    return { seat, block, row: row.label, number: seat - row.first + 1, zone: block.zone, mark: this.marks.get(seat) };
   }
 
   countFree() {
-    for (const block of this.blocks) {
-      block.free = block.rows.reduce((free, row) => free + this.freeInRow(row), 0);
-    }
+    for (const part of this.parts) part.free = freeBetween(this.known.plane, part.first, part.end);
   }
 }
 
+class Block {
+  #rows = null;
+
+  constructor(block, index, zone) {
+    Object.assign(this, block, { index, zone, seats: block.end - block.first, free: 0 });
+  }
+
+  /// Made when somebody looks: a stadium has thousands.
+  get rows() {
+    this.#rows ??= this.rowFirst.map((first, at) => ({ label: this.rowLabels[at], first, end: this.rowFirst[at + 1] ?? this.end }));
+    return this.#rows;
+  }
+}
+
+/// How many of the seats from `first` to before `end` are free.
+export function freeBetween(plane, first, end) {
+  let taken = 0;
+  let seat = first;
+  while (seat < end) {
+    if ((seat & 7) === 0 && seat + 8 <= end) {
+      taken += ONES[plane[seat >> 3]];
+      seat += 8;
+    } else {
+      taken += (plane[seat >> 3] >> (seat & 7)) & 1;
+      seat += 1;
+    }
+  }
+  return end - first - taken;
+}
+
+const ONES = Uint8Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll("0", "").length);
+
 /// Zones with what marks them beside their colour: a number, and the ink that reads on it.
 export const numbered = (zones) =>
-  zones.map((zone, position) => ({ ...zone, number: position + 1, ink: inkOn(zone.color) }));
+  zones.map((zone, position) => {
+    const color = zone.color ?? "#5b6b64"; // a zone of no map
+    return { ...zone, color, number: position + 1, ink: inkOn(color) };
+  });
 
-/// The name of a seat as people say it; the origin's seats have their block's label only.
+/// The name of a seat, or of a place in an area, as people say it; the origin's seats have their
+/// block's label only.
 export const seatName = ({ block, row, number }) =>
-  `Block ${block.label ?? block}, row ${row}, seat ${number}`;
-
-/// The smallest distance between neighbours, in the map's units.
-function pitchOf(block) {
-  const distance = ([ax, ay], [bx, by]) => Math.hypot(ax - bx, ay - by);
-  const [first, second] = block.rows;
-  const beside = first.seats.length > 1 ? distance(first.seats[0], first.seats[1]) : Infinity;
-  const behind = second ? Math.min(...second.seats.map((seat) => distance(seat, first.seats[0]))) : Infinity;
-  return Math.min(beside, behind, 1000);
-}
+  row === "" ? `${block}, place ${number}` : `Block ${block.label ?? block}, row ${row}, seat ${number}`;
 
 /// Black or white, whichever is easier to read on the colour (WCAG's relative luminance).
 export function inkOn(color) {

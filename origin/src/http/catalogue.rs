@@ -28,6 +28,8 @@ pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/api/v1/events", get(events))
         .route("/api/v1/events/{event}", get(event))
+        // The same outside of what waiting rooms guard, for who has a ticket or an offer and no pass.
+        .route("/api/v1/listings/{event}", get(event))
         .route("/api/v1/venues/{venue}", get(venue))
         .route("/api/v1/performers/{performer}", get(performer))
 }
@@ -41,6 +43,12 @@ async fn events(
     asked: Result<Query<QueryText>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let Query(asked) = asked.map_err(|rejection| invalid_query(&rejection.body_text()))?;
+    let found = find(&app, &asked).await?;
+    Ok(brief(listed(&found)))
+}
+
+/// What is found, once there is room for one more search.
+pub(super) async fn find(app: &App, asked: &QueryText) -> Result<Found, Refused> {
     let query = asked
         .check(app.rules.terms.currency.code())
         .map_err(|bad| invalid_query(&bad.to_string()))?;
@@ -51,11 +59,10 @@ async fn events(
         let _place = place;
         search.find(&query)
     });
-    let found = found.await.map_err(|_| Refused::internal())?.map_err(|error| {
+    found.await.map_err(|_| Refused::internal())?.map_err(|error| {
         tracing::error!(%error, "the search failed");
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The search failed").retry()
-    })?;
-    Ok(brief(listed(&found)))
+    })
 }
 
 fn invalid_query(detail: &str) -> Refused {

@@ -99,7 +99,7 @@ fn label(path: Option<&MatchedPath>) -> &'static str {
     match path.strip_prefix(super::pass_on::PREFIX).unwrap_or(path) {
         "/api/v1/openapi.json" => "description",
         "/api/v1/events" => "events",
-        "/api/v1/events/{event}" => "event",
+        "/api/v1/events/{event}" | "/api/v1/listings/{event}" => "event",
         "/api/v1/maps/{hash}" => "map",
         "/api/v1/events/{event}/availability" => "availability",
         "/api/v1/events/{event}/zones" => "zones",
@@ -119,6 +119,7 @@ fn label(path: Option<&MatchedPath>) -> &'static str {
         "/api/v1/orders/{order}/send" => "send",
         "/api/v1/orders/{order}/resume" => "resume",
         "/api/v1/payments/{gateway}/webhook" => "webhook",
+        "/api/v1/payments/{gateway}/challenge" => "challenge",
         _ => "page",
     }
 }

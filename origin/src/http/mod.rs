@@ -9,6 +9,7 @@ mod documents;
 mod guard;
 mod holds;
 mod internal;
+mod list_page;
 mod listener;
 mod live;
 mod orders;

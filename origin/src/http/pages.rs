@@ -134,11 +134,6 @@ fn nothing_here() -> Response {
     (StatusCode::NOT_FOUND, headers, NOT_FOUND).into_response()
 }
 
-/// `GET /`
-pub async fn index(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
-    app.pages.serve("index.html", &asked)
-}
-
 /// `GET /events/{event}`
 pub async fn event(
     State(app): State<Arc<App>>,
@@ -164,6 +159,26 @@ pub async fn order(
     }
 }
 
+/// `GET /offers/{event}/{entry}`: the page asks for the entry itself.
+pub async fn waitlist(
+    State(app): State<Arc<App>>,
+    Path((event, entry)): Path<(String, String)>,
+    asked: HeaderMap,
+) -> Response {
+    match (event.parse::<EventId>(), entry.parse::<Id128>()) {
+        (Ok(_), Ok(_)) => app.pages.serve("waitlist.html", &asked),
+        _ => nothing_here(),
+    }
+}
+
+/// `GET /sandbox/bank`: plays the bank of who pays with the sandbox's `tok_action`.
+pub async fn bank(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
+    match app.checkout.gateways().sandbox() {
+        Some(_) => app.pages.serve("bank.html", &asked),
+        None => nothing_here(),
+    }
+}
+
 /// `GET /api/v1/openapi.json`
 pub async fn description(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
     app.pages.description.serve(&asked, HeaderValue::from_static("public, max-age=300"))
@@ -184,6 +199,15 @@ pub async fn asset(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_pages_have_words_for_every_code_of_the_api() {
+        let description: serde_json::Value = serde_json::from_slice(DESCRIPTION).unwrap();
+        let codes = description["components"]["schemas"]["Code"]["enum"].as_array().unwrap();
+        let reasons = include_str!("../../pages/reasons.js");
+        let without = codes.iter().filter(|code| !reasons.contains(&format!("\n  {code}: ")));
+        assert_eq!(without.collect::<Vec<_>>(), Vec::<&serde_json::Value>::new());
+    }
 
     #[test]
     #[rustfmt::skip] // reads in columns

@@ -7,10 +7,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use keys::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::App;
+use super::body::Json;
 use super::problem::Refused;
+use crate::partition::Unavailable;
 use crate::pay::webhook;
 use crate::sale::GatewayName;
 
@@ -34,6 +37,32 @@ pub async fn webhook(
     })?;
     app.checkout.noticed(&gateway, notice).await?;
     Ok(axum::Json(json!({"received": true})).into_response())
+}
+
+/// What the buyer tells the page that plays their bank.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChallengeBody {
+    client_secret: String,
+    is_approved: bool,
+}
+
+/// The sandbox's 3-D Secure. Real gateways ask the buyer on pages of their own, so for them there is
+/// no such thing.
+pub async fn challenge(
+    State(app): State<Arc<App>>,
+    Path(gateway): Path<String>,
+    Json(body): Json<ChallengeBody>,
+) -> Result<Response, Refused> {
+    let unknown = || Refused::not_found("unknown-gateway", "No such payment gateway");
+    let sandbox = app.checkout.gateways().sandbox_named(&gateway).ok_or_else(unknown)?;
+    let ChallengeBody { client_secret, is_approved } = body;
+    let order = sandbox.challenged(client_secret, is_approved).await.map_err(|error| {
+        tracing::error!(%error, "the sandbox's ledger failed");
+        Refused::from(Unavailable::Down)
+    })?;
+    let order = order.ok_or_else(|| Refused::invalid("nothing is asked with this secret"))?;
+    Ok(axum::Json(json!({ "order_url": format!("/orders/{order}") })).into_response())
 }
 
 /// Payments that need a person.

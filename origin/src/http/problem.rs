@@ -32,6 +32,11 @@ impl Refused {
         Self { problem, headers: Vec::new() }
     }
 
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     /// The problem as JSON, where it is one answer of several.
     pub fn body(&self) -> serde_json::Value {
         serde_json::to_value(&*self.problem).unwrap_or_default()
@@ -210,8 +215,7 @@ impl From<CheckoutError> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.problem.status);
-        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status();
         // A problem is strings and numbers; it can always be written.
         let body = serde_json::to_vec(&*self.problem).unwrap_or_default();
         let mut headers: HeaderMap = self.headers.into_iter().collect();

@@ -10,7 +10,7 @@ use axum::routing::get;
 use keys::{EventId, Id128};
 
 use super::problem::Refused;
-use super::{App, after, catalogue, documents, orders, pages, payments, views};
+use super::{App, after, catalogue, documents, list_page, orders, pages, payments, views};
 use crate::partition::Unavailable;
 use crate::sale::{OrderStage, OrderView};
 use crate::ticket::TicketError;
@@ -24,9 +24,11 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// All public routes.
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/", get(pages::index))
+        .route("/", get(list_page::index))
         .route("/events/{event}", get(pages::event))
         .route("/orders/{order}", get(pages::order))
+        .route("/offers/{event}/{entry}", get(pages::waitlist))
+        .route("/sandbox/bank", get(pages::bank))
         .route("/assets/{name}", get(pages::asset))
         .route("/api/v1/openapi.json", get(pages::description))
         .merge(catalogue::routes())
@@ -35,6 +37,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/api/v1/orders/{order}", get(view_order))
         .route("/api/v1/orders/{order}/resume", axum::routing::post(orders::resume))
         .route("/api/v1/payments/{gateway}/webhook", axum::routing::post(payments::webhook))
+        .route("/api/v1/payments/{gateway}/challenge", axum::routing::post(payments::challenge))
         .route("/api/v1/orders/{order}/tickets.pdf", get(documents::of_order))
         .route("/api/v1/orders/{order}/send", axum::routing::post(after::send_for_buyer))
         .route("/api/v1/orders/{order}/event.ics", get(documents::calendar))

@@ -160,6 +160,16 @@ impl Gateways {
         })
     }
 
+    /// The built-in one, if it has that name.
+    #[must_use]
+    pub fn sandbox_named(&self, name: &str) -> Option<&super::Sandbox> {
+        let member = self.members.iter().find(|member| member.name.as_str() == name)?;
+        match &member.gateway {
+            Gateway::Sandbox(sandbox) => Some(sandbox),
+            Gateway::Stripe(_) => None,
+        }
+    }
+
     /// What may sign webhooks of that gateway; `None` if it sends none.
     #[must_use]
     pub fn webhook_secrets(&self, name: &str) -> Option<&[keys::Secret]> {

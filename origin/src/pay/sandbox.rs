@@ -8,16 +8,19 @@
 //! | `tok_timeout` | authorised, but the first call gets no answer |
 //! | `tok_lost` | nothing, and the first call gets no answer |
 //! | `tok_slow` | authorised after `slow_ms` |
+//! | `tok_action` | waits for the buyer, who is sent to a page of ours that plays their bank |
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keys::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use keys::{Id128, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
+use serde_json::json;
 
 use super::{Authorisation, Charge, GatewayError, Listed, Page, Seen, Standing};
+use crate::sale::Action;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS authorisations (
@@ -25,6 +28,7 @@ const SCHEMA: &str = "
         number INTEGER NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL,
         token TEXT NOT NULL, state TEXT NOT NULL, captured INTEGER NOT NULL,
         calls INTEGER NOT NULL, at INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS challenges (secret TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE);
     CREATE TABLE IF NOT EXISTS refunds (
         refund_key TEXT PRIMARY KEY, key TEXT NOT NULL, amount INTEGER NOT NULL);";
 /// Entries in a page of the list of authorisations.
@@ -43,6 +47,8 @@ pub struct SandboxRules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LedgerState {
+    /// The buyer has not answered their bank yet.
+    Waiting,
     /// The buyer's money is reserved.
     Authorised,
     /// The buyer is charged.
@@ -56,6 +62,7 @@ pub enum LedgerState {
 impl LedgerState {
     const fn label(self) -> &'static str {
         match self {
+            Self::Waiting => "waiting",
             Self::Authorised => "authorised",
             Self::Captured => "captured",
             Self::Declined => "declined",
@@ -64,14 +71,17 @@ impl LedgerState {
     }
 
     fn named(label: &str) -> Self {
-        [Self::Authorised, Self::Captured, Self::Declined]
+        [Self::Waiting, Self::Authorised, Self::Captured, Self::Declined]
             .into_iter()
             .find(|state| state.label() == label)
             .unwrap_or(Self::Voided)
     }
 
-    fn standing(self, amount: u64) -> Standing {
+    fn standing(self, amount: u64, challenge: Option<(&str, &str)>) -> Standing {
         match self {
+            Self::Waiting => {
+                challenge.map_or(Standing::Pending, |(secret, order)| action(secret, order))
+            }
             Self::Authorised => Standing::Authorised { amount },
             Self::Captured => Standing::Captured { amount },
             Self::Declined => Standing::NotCharged { code: Some("card_declined".to_owned()) },
@@ -157,6 +167,7 @@ impl Sandbox {
                 tokio::time::sleep(self.rules.slow).await;
                 self.enter(charge, LedgerState::Authorised).await
             }
+            "tok_action" => self.enter(charge, LedgerState::Waiting).await,
             "tok_timeout" => {
                 self.enter(charge, LedgerState::Authorised).await?;
                 tokio::time::sleep(self.rules.timeout).await;
@@ -168,6 +179,28 @@ impl Sandbox {
             }
             _ => self.enter(charge, LedgerState::Declined).await,
         }
+    }
+
+    /// What the buyer answers their bank; the order it was about, or `None` if nothing is asked of
+    /// whoever has this secret. The first answer counts.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    pub async fn challenged(
+        &self,
+        secret: String,
+        is_approved: bool,
+    ) -> Result<Option<String>, GatewayError> {
+        let state = if is_approved { LedgerState::Authorised } else { LedgerState::Declined };
+        self.with(move |ledger| {
+            let sql = "UPDATE authorisations SET state = ?2 WHERE state = 'waiting'
+                       AND key = (SELECT key FROM challenges WHERE secret = ?1)";
+            ledger.execute(sql, params![secret, state.label()])?;
+            let sql = "SELECT order_id FROM authorisations JOIN challenges USING (key)
+                       WHERE secret = ?1";
+            ledger.query_row(sql, [secret], |row| row.get(0)).optional()
+        })
+        .await
     }
 
     pub(super) async fn lookup(&self, which: &Authorisation) -> Result<Seen, GatewayError> {
@@ -232,8 +265,9 @@ impl Sandbox {
         since_secs: u64,
         after: Option<&str>,
     ) -> Result<Page, GatewayError> {
-        let sql = "SELECT key, event_id, order_id, number, state, amount, captured
-                   FROM authorisations WHERE at >= ?1 AND key > ?2 ORDER BY key LIMIT ?3";
+        let sql = "SELECT key, event_id, order_id, number, state, amount, captured, secret
+                   FROM authorisations LEFT JOIN challenges USING (key)
+                   WHERE at >= ?1 AND key > ?2 ORDER BY key LIMIT ?3";
         let after = after.unwrap_or("").to_owned();
         self.with(move |ledger| {
             let mut select = ledger.prepare_cached(sql)?;
@@ -248,7 +282,7 @@ impl Sandbox {
                     number,
                     reference: None,
                 });
-                let standing = standing(row.get(4)?, row.get(5)?, row.get(6)?);
+                let standing = standing(row, 4, &order)?;
                 let seen = Seen { reference: None, standing };
                 Ok((key, Listed { authorisation, seen }))
             })?;
@@ -343,6 +377,10 @@ impl Sandbox {
             let number = which.number;
             let row = params![key, event, order, number, amount, currency, token, state, now];
             ledger.execute(sql, row)?;
+            if state == LedgerState::Waiting.label() {
+                let sql = "INSERT INTO challenges VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+                ledger.execute(sql, params![Id128::random().to_string(), key])?;
+            }
             seen(ledger, &key)
         })
         .await
@@ -361,23 +399,36 @@ impl Sandbox {
 }
 
 fn seen(ledger: &Connection, key: &str) -> Result<Seen, rusqlite::Error> {
-    let sql = "SELECT state, amount, captured FROM authorisations WHERE key = ?1";
+    let sql = "SELECT order_id, state, amount, captured, secret
+               FROM authorisations LEFT JOIN challenges USING (key) WHERE key = ?1";
     let mut select = ledger.prepare_cached(sql)?;
-    let found = select.query_row([key], |row| Ok(standing(row.get(0)?, row.get(1)?, row.get(2)?)));
+    let found = select.query_row([key], |row| {
+        let order: String = row.get(0)?;
+        standing(row, 1, &order)
+    });
     let found = found.optional()?;
     Ok(found.map_or(Seen::ABSENT, |standing| Seen { reference: None, standing }))
 }
 
-fn standing(state: String, amount: u64, captured: u64) -> Standing {
-    let state = LedgerState::named(&state);
-    state.standing(if state == LedgerState::Captured { captured } else { amount })
+/// From the columns `state, amount, captured, secret`, the first of which is column `at`.
+fn standing(row: &Row<'_>, at: usize, order: &str) -> Result<Standing, rusqlite::Error> {
+    let state = LedgerState::named(&row.get::<_, String>(at)?);
+    let amount = row.get(if state == LedgerState::Captured { at + 2 } else { at + 1 })?;
+    let secret: Option<String> = row.get(at + 3)?;
+    Ok(state.standing(amount, secret.as_deref().map(|secret| (secret, order))))
+}
+
+/// The page that plays the buyer's bank, told in Stripe's words.
+fn action(secret: &str, order: &str) -> Standing {
+    let url = format!("/sandbox/bank?secret={secret}&order={order}");
+    let next_action = json!({ "type": "redirect_to_url", "redirect_to_url": { "url": url } });
+    Standing::ActionRequired(Action { client_secret: secret.to_owned(), next_action })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sale::Currency;
-    use keys::Id128;
 
     fn sandbox() -> Sandbox {
         let at_once = Duration::ZERO;
@@ -422,6 +473,24 @@ mod tests {
         assert_eq!(found.standing, looked_up, "{token}");
         assert_eq!(ask().await, again, "{token}");
         assert!(sandbox.totals().await.unwrap().authorised <= 1, "{token}");
+    }
+
+    #[tokio::test]
+    async fn the_buyer_answers_their_bank_once() {
+        for (is_approved, expected) in [(true, authorised()), (false, declined())] {
+            let (sandbox, charge) = (sandbox(), charge("tok_action"));
+            let asked = sandbox.authorise(charge.clone()).await.unwrap().standing;
+            let Standing::ActionRequired(action) = asked else { panic!("{asked:?}") };
+            let which = &charge.authorisation;
+            let captured = sandbox.capture(which, 500).await.unwrap().standing;
+            assert!(matches!(captured, Standing::ActionRequired(_)), "{captured:?}");
+            for answer in [is_approved, !is_approved] {
+                let order = sandbox.challenged(action.client_secret.clone(), answer).await.unwrap();
+                assert_eq!(order, Some(which.order.to_string()));
+                assert_eq!(sandbox.lookup(which).await.unwrap().standing, expected);
+            }
+            assert_eq!(sandbox.challenged("another".to_owned(), true).await.unwrap(), None);
+        }
     }
 
     #[tokio::test]
