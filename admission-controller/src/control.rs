@@ -156,8 +156,8 @@ struct Runtime {
     noshows: NoShows,
     turns: Turns,
     over: Over,
-    /// Claims that had counted when we last looked.
-    admitted_total: u64,
+    /// Claims that had counted when we last looked, by [`Lane::index`].
+    admitted_total: [u64; 3],
     /// Visitors who came in under a number that was open ahead, not counted as called yet.
     early: u64,
     signed: Vec<Front>,
@@ -175,7 +175,8 @@ struct Planned {
     front: FrontState,
     pace: pace::State,
     decision: Decision,
-    called: u64,
+    /// By [`Lane::index`].
+    called: [u64; 3],
     /// Whose turn is over.
     over: Over,
     claims: Front,
@@ -330,12 +331,14 @@ impl Control {
                 for at in aside(move || front::scattered(&gaps, &orders)).await? {
                     let passed = runtime.front.give_back(at.lane, at.first, at.count);
                     runtime.called.were_gaps(passed);
-                    runtime.noshows.were_gaps(passed);
+                    runtime.noshows.were_gaps(at.lane, passed);
                 }
             }
-            let came = status.admitted_total.saturating_sub(runtime.admitted_total);
+            let came: [u64; 3] = std::array::from_fn(|lane| {
+                status.admitted_total[lane].saturating_sub(runtime.admitted_total[lane])
+            });
             runtime.admitted_total = status.admitted_total;
-            runtime.early += runtime.called.came(came);
+            runtime.early += runtime.called.came(came.iter().sum());
             runtime.noshows.came(came, runtime.pace.per_sec, now);
         }
         Ok(())
@@ -381,7 +384,7 @@ impl Control {
             // The law goes on where it was, and whoever was called is still on the way in.
             let law = store.law(line).await?;
             let per_sec = law.as_ref().map_or(spec.pace.per_sec_start, |law| law.per_sec);
-            let noshow_share = law.as_ref().map_or(0.0, |law| law.noshow_share);
+            let noshow_shares = law.as_ref().map_or([0.0; 3], |law| law.noshow_shares);
             let mut called = Called::default();
             let mut turns = Turns::resumed(Vec::new(), now);
             if let Some(law) = law {
@@ -391,7 +394,7 @@ impl Control {
             if let Some(last) = signed.last() {
                 called.add(FrontState::called_since(last, status.issued, &gaps, now), now);
             }
-            let noshows = NoShows::resumed(noshow_share, called.expected(now), now);
+            let noshows = NoShows::resumed(noshow_shares, called.expected(now), now);
             let runtime = Runtime {
                 line: status.room.line,
                 draw,
@@ -572,7 +575,7 @@ impl Runtime {
             waiting: self.front.waiting(),
             inside: status.inside,
             called: self.called.expected(now),
-            noshow_share: self.noshows.share(),
+            noshow_share: self.noshows.shares()[self.noshows.busiest().index()],
             left: stock.map(left),
             ..heard.signals
         };
@@ -615,7 +618,8 @@ impl Runtime {
         let is_drawing = self.orders.contains(&Order::Unknown);
         let haste = self.noshows.haste(spec.pace.noshow_factor_max);
         if !is_off && decision.pace_per_sec > 0.0 && signals.waiting > 0 {
-            let also = noshow::reason(signals.noshow_share, haste);
+            let busiest = self.noshows.busiest().index();
+            let also = noshow::reason(signals.noshow_share, haste[busiest]);
             decision.reason.extend(also.map(|also| format!("; {also}")));
         }
         let drive = Drive {
@@ -683,7 +687,7 @@ impl Runtime {
                 law_per_sec: plan.pace.per_sec,
                 changed_at: self.changed_at,
                 waiting,
-                called: self.called.expected(now).saturating_add(plan.called),
+                called: self.called.expected(now).saturating_add(plan.called.iter().sum()),
                 over: plan.over,
             }),
         }
@@ -695,8 +699,8 @@ impl Runtime {
             event: plan.claims.aud.clone(),
             line: self.line,
             per_sec: plan.pace.per_sec,
-            called: self.called.expected(now).saturating_add(plan.called),
-            noshow_share: self.noshows.share(),
+            called: self.called.expected(now).saturating_add(plan.called.iter().sum()),
+            noshow_shares: self.noshows.shares(),
             marks: self.turns.marks(),
             at: now,
         }
@@ -736,7 +740,7 @@ impl Runtime {
         let Some(sealed) = plan.sealed else { return };
         let early = std::mem::take(&mut self.early);
         self.front = plan.front;
-        self.called.add(plan.called, now);
+        self.called.add(plan.called.iter().sum(), now);
         self.noshows.called(plan.called);
         self.called.came(early);
         match sealed {

@@ -287,9 +287,9 @@ pub struct Drive {
     pub is_off: bool,
     /// The front does not stand below this, by [`Lane::index`]: see [`followed`].
     pub followed: [u64; 3],
-    /// By what the pace of lanes where somebody waits is multiplied, as not all who are called come:
-    /// see [`crate::noshow`]. It moves no limit.
-    pub haste: f64,
+    /// By what the pace of a lane where somebody waits is multiplied, as not all who are called come,
+    /// by [`Lane::index`]: see [`crate::noshow`]. It moves no limit.
+    pub haste: [f64; 3],
 }
 
 /// A new line, and how many visitors the front has called since the last one.
@@ -297,8 +297,8 @@ pub struct Drive {
 pub struct Advance {
     /// The new line.
     pub state: FrontState,
-    /// Visitors whose turn came.
-    pub called: u64,
+    /// Visitors whose turn came, by [`Lane::index`].
+    pub called: [u64; 3],
 }
 
 /// The next line: starts where the old one has got to at `now`, and never below.
@@ -318,7 +318,7 @@ pub fn advance(old: &FrontState, drive: &Drive, now: Timestamp) -> Advance {
     });
     let paces = split(drive.pace_per_sec, drive.weights, is_waiting, arrived_per_sec);
     let pace_millis: [u64; 3] = std::array::from_fn(|lane| {
-        to_milli(if is_waiting[lane] { paces[lane] * drive.haste } else { paces[lane] })
+        to_milli(if is_waiting[lane] { paces[lane] * drive.haste[lane] } else { paces[lane] })
     });
     let ahead: [u64; 3] = std::array::from_fn(|lane| {
         issued[lane].saturating_add(to_milli(paces[lane]).div_ceil(1000))
@@ -346,7 +346,7 @@ pub fn advance(old: &FrontState, drive: &Drive, now: Timestamp) -> Advance {
         share_out(headroom, claims, &mut owed)
     });
 
-    let mut called = 0;
+    let mut called = [0; 3];
     let mut lanes = old.lanes.clone();
     for (index, lane) in lanes.iter_mut().enumerate() {
         let f0 = fronts[index];
@@ -356,7 +356,7 @@ pub fn advance(old: &FrontState, drive: &Drive, now: Timestamp) -> Advance {
             None => ahead[index],
             Some(spaces) => ahead[index].min(lane.gaps.walk(f0, spaces[index])),
         };
-        called += people(index, lane.f0.min(lane.issued), f0.min(issued[index]));
+        called[index] = people(index, lane.f0.min(lane.issued), f0.min(issued[index]));
         lane.issued = issued[index];
         lane.carried = if is_waiting[index] { reached[index].carried } else { 0 };
         (lane.f0, lane.pace_milli, lane.limit) = (f0, pace_millis[index], limit.max(f0));
@@ -574,7 +574,7 @@ mod tests {
 
     fn drive(pace_per_sec: f64, issued: [u64; 3]) -> Drive {
         let weights = LaneWeights::default();
-        let (followed, haste) = ([0; 3], 1.0);
+        let (followed, haste) = ([0; 3], [1.0; 3]);
         Drive { pace_per_sec, weights, headroom: None, issued, is_off: false, followed, haste }
     }
 
@@ -871,7 +871,7 @@ mod tests {
                 };
                 now_ms += after_ms;
                 let now = at_ms(now_ms);
-                let drive = Drive { headroom, haste, ..drive(pace, issued) };
+                let drive = Drive { headroom, haste: [haste; 3], ..drive(pace, issued) };
                 let next = advance(&state, &drive, now).state;
                 let document = document(&next, seq);
                 let elapsed_ms = u64::try_from(

@@ -1,5 +1,6 @@
 //! Learns which share of those called does not come, and how much faster the front moves for it.
 //!
+//! Each lane is learned by itself: who holds a code comes more surely than who was taken for a bot.
 //! Only counts are known: how many were called and how many came, not who of whom. So whoever was
 //! called is expected to come within a while, evenly; of several such whiles the one that has
 //! foretold the claims best is believed, and what is due by it and has not come is the share. In
@@ -12,7 +13,7 @@
 
 use std::collections::VecDeque;
 
-use keys::Timestamp;
+use keys::{Lane, Timestamp};
 
 /// The share is that of about this long.
 const MEMORY_SECS: f64 = 90.0;
@@ -42,14 +43,21 @@ const RECENT_MAX: f64 = 3.0;
 /// What is learned of one line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoShows {
+    /// By [`Lane::index`].
+    lanes: [Learned; 3],
+    /// Claims of all lanes and what the pace allowed, fading soon.
+    recent: Recent,
+    at: Timestamp,
+}
+
+/// What is learned of one lane.
+#[derive(Debug, Clone, PartialEq)]
+struct Learned {
     /// Called lately, the oldest first.
     waves: VecDeque<Wave>,
     /// Claims, fading.
     came: f64,
     spreads: [Spread; SPREADS_SECS.len()],
-    /// Claims and what the pace allowed, fading soon.
-    recent: Recent,
-    at: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,10 +83,66 @@ struct Recent {
 }
 
 impl NoShows {
-    /// Begins with the share that was learned before, 0 if none, and with whoever was called and
-    /// had not come.
+    /// Begins with the shares that were learned before, 0 if none, and with whoever was called and
+    /// had not come. In which lane they stand is not kept: they are taken for standard ones.
     #[must_use]
-    pub fn resumed(share: f64, called: u64, now: Timestamp) -> Self {
+    pub fn resumed(shares: [f64; 3], called: u64, now: Timestamp) -> Self {
+        let lane = |lane: Lane| {
+            let called = if lane == Lane::Standard { called } else { 0 };
+            Learned::resumed(shares[lane.index()], called)
+        };
+        Self { lanes: Lane::ALL.map(lane), recent: Recent::default(), at: now }
+    }
+
+    /// Their turn came, by [`Lane::index`].
+    pub fn called(&mut self, counts: [u64; 3]) {
+        for (lane, count) in self.lanes.iter_mut().zip(counts) {
+            lane.called(count);
+        }
+    }
+
+    /// Of those called, so many never existed: their numbers were given back late.
+    pub fn were_gaps(&mut self, lane: Lane, count: u64) {
+        self.lanes[lane.index()].were_gaps(count);
+    }
+
+    /// So many came since the last call of this, by [`Lane::index`], while so many a second were to
+    /// come over all lanes.
+    pub fn came(&mut self, counts: [u64; 3], target_per_sec: f64, now: Timestamp) {
+        // A clock that was set back costs nothing; one that was set on makes us forget.
+        let elapsed_secs = now.since(self.at).as_secs_f64();
+        self.at = now;
+        for (lane, count) in self.lanes.iter_mut().zip(counts) {
+            lane.came(to_f64(count), elapsed_secs);
+        }
+        self.recent.came(to_f64(counts.iter().sum()), target_per_sec, elapsed_secs);
+    }
+
+    /// The share of those called that does not come, 0 to 1, by [`Lane::index`].
+    #[must_use]
+    pub fn shares(&self) -> [f64; 3] {
+        std::array::from_fn(|lane| self.lanes[lane].share())
+    }
+
+    /// By what the pace of a waiting lane is multiplied, so that as many come as are to: `factor_max`
+    /// at most, and less than 1 while more come than are to. By [`Lane::index`].
+    #[must_use]
+    pub fn haste(&self, factor_max: f64) -> [f64; 3] {
+        let ease = self.recent.ease();
+        self.shares().map(|share| (1.0 / (1.0 - share)).min(factor_max.max(1.0)) * ease)
+    }
+
+    /// The lane of which most were called lately: what is told of the room is what is learned of it.
+    #[must_use]
+    pub fn busiest(&self) -> Lane {
+        let due = |lane: &Lane| self.lanes[lane.index()].best().due;
+        let busiest = Lane::ALL.into_iter().max_by(|a, b| due(a).total_cmp(&due(b)));
+        busiest.filter(|lane| due(lane) > 0.0).unwrap_or(Lane::Standard)
+    }
+}
+
+impl Learned {
+    fn resumed(share: f64, called: u64) -> Self {
         let share = if share.is_finite() { share.clamp(0.0, SHARE_MAX) } else { 0.0 };
         let weight = if share > 0.0 { REMEMBERED } else { 0.0 };
         let spread = |over_secs| Spread { over_secs, due: weight, misfit: 0.0 };
@@ -89,17 +153,10 @@ impl NoShows {
             let ages = (0..CALLED_FOR_SECS).rev().map(f64::from);
             waves.extend(ages.map(|age_secs| Wave { age_secs, count }));
         }
-        Self {
-            waves,
-            came: weight * (1.0 - share),
-            spreads: SPREADS_SECS.map(spread),
-            recent: Recent::default(),
-            at: now,
-        }
+        Self { waves, came: weight * (1.0 - share), spreads: SPREADS_SECS.map(spread) }
     }
 
-    /// Their turn came.
-    pub fn called(&mut self, count: u64) {
+    fn called(&mut self, count: u64) {
         let count = to_f64(count);
         match self.waves.back_mut() {
             _ if count <= 0.0 => {}
@@ -108,8 +165,7 @@ impl NoShows {
         }
     }
 
-    /// Of those called, so many never existed: their numbers were given back late.
-    pub fn were_gaps(&mut self, count: u64) {
+    fn were_gaps(&mut self, count: u64) {
         let mut count = to_f64(count);
         for wave in self.waves.iter_mut().rev() {
             let taken = count.min(wave.count);
@@ -118,12 +174,7 @@ impl NoShows {
         }
     }
 
-    /// So many came since the last call of this, while so many a second were to come.
-    pub fn came(&mut self, count: u64, target_per_sec: f64, now: Timestamp) {
-        // A clock that was set back costs nothing; one that was set on makes us forget.
-        let elapsed_secs = now.since(self.at).as_secs_f64();
-        self.at = now;
-        let count = to_f64(count);
+    fn came(&mut self, count: f64, elapsed_secs: f64) {
         let keep = (-elapsed_secs / MEMORY_SECS).exp();
         for spread in &mut self.spreads {
             let part = |age_secs: f64| (age_secs / spread.over_secs).min(1.0);
@@ -142,17 +193,21 @@ impl NoShows {
         while self.waves.front().is_some_and(|wave| wave.age_secs >= SPREADS_SECS[0]) {
             self.waves.pop_front();
         }
-        let keep = (-elapsed_secs / RECENT_SECS).exp();
-        self.recent.allowed = (self.recent.allowed + target_per_sec * elapsed_secs) * keep;
-        let most = RECENT_MAX * self.recent.allowed + RECENT_HANDFUL;
-        self.recent.came = ((self.recent.came + count) * keep).min(most);
     }
 
-    /// The share of those called that does not come, 0 to 1.
-    #[must_use]
-    pub fn share(&self) -> f64 {
-        let best = self.spreads.iter().min_by(|a, b| a.misfit.total_cmp(&b.misfit));
-        let Some(Spread { due, .. }) = best.copied() else { return 0.0 };
+    /// The assumption that has foretold the claims best.
+    fn best(&self) -> Spread {
+        let [first, rest @ ..] = self.spreads;
+        rest.into_iter().fold(
+            first,
+            |best, spread| {
+                if spread.misfit < best.misfit { spread } else { best }
+            },
+        )
+    }
+
+    fn share(&self) -> f64 {
+        let due = self.best().due;
         let coming = coming(self.came, due);
         if coming < COMING_MIN {
             return 0.0;
@@ -160,16 +215,16 @@ impl NoShows {
         let believed = (due / EVIDENCE).min(1.0);
         ((1.0 - coming) * believed).clamp(0.0, SHARE_MAX)
     }
-
-    /// By what the pace of a waiting lane is multiplied, so that as many come as are to: `factor_max`
-    /// at most, and less than 1 while more come than are to.
-    #[must_use]
-    pub fn haste(&self, factor_max: f64) -> f64 {
-        (1.0 / (1.0 - self.share())).min(factor_max.max(1.0)) * self.recent.ease()
-    }
 }
 
 impl Recent {
+    fn came(&mut self, count: f64, target_per_sec: f64, elapsed_secs: f64) {
+        let keep = (-elapsed_secs / RECENT_SECS).exp();
+        self.allowed = (self.allowed + target_per_sec * elapsed_secs) * keep;
+        let most = RECENT_MAX * self.allowed + RECENT_HANDFUL;
+        self.came = ((self.came + count) * keep).min(most);
+    }
+
     /// 1 while no more come than chance explains; 0 if it is twice as many.
     fn ease(self) -> f64 {
         let Self { came, allowed } = self;

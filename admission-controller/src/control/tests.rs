@@ -136,7 +136,7 @@ async fn the_absent_make_the_front_faster_also_after_a_restart() {
     let keyring = key_from(NOW);
     stage.tick(&keyring, NOW).await;
     for runtime in stage.control.rooms.values_mut() {
-        runtime.noshows = NoShows::resumed(0.6, 0, NOW);
+        runtime.noshows = NoShows::resumed([0.6; 3], 0, NOW);
     }
     let before = stage.tick(&keyring, NOW.plus_secs(1)).await;
     check_haste(&before);

@@ -41,7 +41,7 @@ impl Sim {
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) + 1,
             now_ms: 0,
             state: FrontState::default(),
-            noshows: NoShows::resumed(0.0, 0, START),
+            noshows: NoShows::resumed([0.0; 3], 0, START),
             coming: BTreeMap::new(),
             absent_total: 0,
             issued: 10_000_000,
@@ -68,7 +68,7 @@ impl Sim {
     /// One control period, in the order of the controller.
     fn tick(&mut self) {
         let came = self.coming.remove(&(self.now_ms / TICK_MS)).unwrap_or(0);
-        self.noshows.came(came, TARGET, self.now());
+        self.noshows.came([0, came, 0], TARGET, self.now());
         let drive = Drive {
             pace_per_sec: self.pace,
             weights: LaneWeights { priority: 0, standard: 1, suspect: 0, priority_max: None },
@@ -86,7 +86,7 @@ impl Sim {
         assert!(to_f64(f0 - before) <= most, "{} in half a second", f0 - before);
         self.state = state;
         self.noshows.called(called);
-        for _ in 0..called {
+        for _ in 0..called.iter().sum::<u64>() {
             if self.chance() < self.absent {
                 self.absent_total += 1;
             } else {
@@ -125,12 +125,17 @@ impl Sim {
     #[track_caller]
     fn keeps_the_target(&self, what: &str) {
         let mean = self.mean(120);
-        let share = self.noshows.share();
+        let share = self.noshows.shares()[Lane::Standard.index()];
         assert!(
             (0.9 * TARGET..=1.1 * TARGET).contains(&mean),
             "{what}: {mean:.1} a second come of {TARGET}, share {share:.2}"
         );
     }
+}
+
+/// What was learned of the lane in which everybody stands here.
+fn absent_share(sim: &Sim) -> f64 {
+    sim.noshows.shares()[Lane::Standard.index()]
 }
 
 #[test]
@@ -169,7 +174,7 @@ fn check(absent: f64, within_secs: (u64, u64)) {
 fn without_haste_the_absent_would_leave_the_origin_idle() {
     let mut sim = Sim::new(1, 0.8, (0, 60));
     for _ in 0..1200 {
-        sim.noshows = NoShows::resumed(0.0, 0, sim.now());
+        sim.noshows = NoShows::resumed([0.0; 3], 0, sim.now());
         sim.tick();
     }
     assert!(sim.mean(120) < 0.25 * TARGET, "{}", sim.mean(120));
@@ -226,12 +231,12 @@ fn a_burst_after_an_idle_hour_is_let_in_at_the_pace() {
     let mut sim = Sim::new(1, 0.8, (0, 60));
     sim.issued = 40_000;
     sim.run(300);
-    assert!(sim.noshows.share() > 0.7, "learned: {}", sim.noshows.share());
+    assert!(absent_share(&sim) > 0.7, "learned: {}", absent_share(&sim));
     sim.run(3600);
     assert!(
-        sim.noshows.share() < 0.1,
+        absent_share(&sim) < 0.1,
         "what was learned long ago has faded: {}",
-        sim.noshows.share()
+        absent_share(&sim)
     );
     let front = sim.state.lanes[Lane::Standard.index()].f0;
     assert!(
@@ -259,7 +264,7 @@ fn those_written_off_who_come_after_all_make_the_front_stand() {
     let moved = sim.state.lanes[Lane::Standard.index()].f0 - before;
     assert!(moved < 20 * 60, "{moved} were called, less than the plain pace would");
     sim.run(60);
-    let share = sim.noshows.share();
+    let share = absent_share(&sim);
     assert!(share < 0.8, "they are learned of as well: {share}");
     let mut worst: f64 = 0.0;
     for _ in 0..60 {
@@ -278,7 +283,7 @@ fn a_controller_that_takes_over_goes_on_with_what_was_learned() {
         let called_lately = to_f64(100 * 60);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 6000
         let called = called_lately as u64;
-        sim.noshows = NoShows::resumed(sim.noshows.share(), called, sim.now());
+        sim.noshows = NoShows::resumed([0.0, absent_share(&sim), 0.0], called, sim.now());
         for _ in 0..5 {
             sim.run(120);
             let mean = sim.mean(120);
@@ -292,28 +297,49 @@ fn a_controller_that_takes_over_goes_on_with_what_was_learned() {
 fn when_nobody_comes_at_all_nothing_is_known() {
     let mut sim = Sim::new(1, 1.0, (0, 60));
     sim.run(600);
-    assert_eq!((sim.noshows.share(), sim.noshows.haste(5.0)), (0.0, 1.0));
+    assert_eq!((absent_share(&sim), sim.noshows.haste(5.0)[Lane::Standard.index()]), (0.0, 1.0));
 }
 
 #[test]
 fn a_clock_that_jumps_teaches_nothing() {
     let mut sim = Sim::new(1, 0.3, (0, 60));
     sim.run(600);
-    let share = sim.noshows.share();
-    sim.noshows.came(0, TARGET, START.minus_secs(3600));
-    assert_eq!(sim.noshows.share(), share, "set back");
-    sim.noshows.came(0, TARGET, sim.now().plus_secs(86_400));
-    assert!(sim.noshows.share() < 0.01, "set on: {}", sim.noshows.share());
+    let share = absent_share(&sim);
+    sim.noshows.came([0; 3], TARGET, START.minus_secs(3600));
+    assert_eq!(absent_share(&sim), share, "set back");
+    sim.noshows.came([0; 3], TARGET, sim.now().plus_secs(86_400));
+    assert!(absent_share(&sim) < 0.01, "set on: {}", absent_share(&sim));
+}
+
+#[test]
+fn each_lane_is_learned_by_itself() {
+    let mut noshows = NoShows::resumed([0.0; 3], 0, START);
+    // All come who are called in one lane, and every fifth in the other.
+    for secs in 1..=300 {
+        noshows.called([2, 10, 0]);
+        noshows.came([2, 2, 0], 4.0, START.plus_secs(secs));
+    }
+    let [priority, standard, suspect] = noshows.shares();
+    assert!(priority < 0.05 && suspect == 0.0, "{priority} {suspect}");
+    assert!((0.7..=0.85).contains(&standard), "{standard}");
+    let haste = noshows.haste(FACTOR_MAX);
+    assert!(haste[0] < 1.06 && haste[1] > 3.0, "{haste:?}: nobody is called for others' absence");
+    assert_eq!(noshows.busiest(), Lane::Standard);
+    // Numbers that nobody had make nobody absent.
+    noshows.called([0, 0, 500]);
+    noshows.were_gaps(Lane::Suspect, 500);
+    noshows.came([2, 2, 0], 4.0, START.plus_secs(400));
+    assert_eq!(noshows.shares()[2], 0.0);
 }
 
 #[test]
 fn the_factor_is_bounded_and_said() {
-    let learned = |share| NoShows::resumed(share, 0, START);
-    assert_eq!(learned(0.0).haste(5.0), 1.0);
-    assert!((learned(0.5).haste(5.0) - 2.0).abs() < 0.02);
-    assert_eq!(learned(0.5).haste(1.5), 1.5);
-    assert_eq!(learned(0.95).haste(5.0), 5.0);
-    assert_eq!(learned(f64::NAN).haste(5.0), 1.0);
+    let haste = |share, most| NoShows::resumed([0.0, share, 0.0], 0, START).haste(most);
+    assert_eq!(haste(0.0, 5.0), [1.0; 3]);
+    assert!((haste(0.5, 5.0)[1] - 2.0).abs() < 0.02);
+    assert_eq!(haste(0.5, 1.5), [1.0, 1.5, 1.0]);
+    assert_eq!(haste(0.95, 5.0), [1.0, 5.0, 1.0]);
+    assert_eq!(haste(f64::NAN, 5.0), [1.0; 3]);
     assert_eq!(reason(0.0, 1.0), None);
     assert_eq!(
         reason(0.31, 1.45).as_deref(),

@@ -751,7 +751,7 @@ async fn the_law_goes_on_where_it_was(open: &impl AsyncFn() -> Store) {
         line: line.line,
         per_sec,
         called: 12,
-        noshow_share: per_sec / 100.0,
+        noshow_shares: [0.0, per_sec / 100.0, 1.0],
         marks: marks(),
         at: NOW,
     };

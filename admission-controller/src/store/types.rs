@@ -71,8 +71,8 @@ pub struct RoomStatus {
     pub inside: u64,
     /// Numbers handed out, by [`Lane::index`].
     pub issued: [u64; 3],
-    /// Claims that have counted. It only grows while the store stays open.
-    pub admitted_total: u64,
+    /// Claims that have counted, by [`Lane::index`]. They only grow while the store stays open.
+    pub admitted_total: [u64; 3],
 }
 
 /// All rooms, as far as there is an answer.
@@ -148,8 +148,8 @@ pub struct Law {
     pub per_sec: f64,
     /// Visitors who were called and have not come.
     pub called: u64,
-    /// Share of those called that does not come, as learned: 0 to 1.
-    pub noshow_share: f64,
+    /// Share of those called that does not come, as learned: 0 to 1, by [`Lane::index`].
+    pub noshow_shares: [f64; 3],
     /// When the front had reached which position.
     pub marks: Vec<Mark>,
     /// As of when.

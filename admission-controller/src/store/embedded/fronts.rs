@@ -90,8 +90,8 @@ impl Embedded {
                 )?;
                 execute(
                     tx,
-                    "INSERT OR REPLACE INTO noshows (event, line, share) VALUES (?, ?, ?)",
-                    params![law.event.as_str(), int(law.line), law.noshow_share],
+                    "INSERT OR REPLACE INTO absent (event, line, shares) VALUES (?, ?, ?)",
+                    params![law.event.as_str(), int(law.line), json(&law.noshow_shares)?],
                 )?;
                 execute(
                     tx,
@@ -109,8 +109,9 @@ impl Embedded {
             let mut query = tx
                 .prepare_cached(
                     // A database from before shares were learned has none, nor marks.
-                    "SELECT per_sec, called, at, coalesce(share, 0.0), coalesce(marks, '[]')
-                     FROM laws LEFT JOIN noshows USING (event, line)
+                    "SELECT per_sec, called, at, coalesce(shares, '[0,0,0]'),
+                            coalesce(marks, '[]')
+                     FROM laws LEFT JOIN absent USING (event, line)
                                LEFT JOIN turns USING (event, line)
                      WHERE event = ? AND line = ?",
                 )
@@ -121,14 +122,17 @@ impl Embedded {
                     line: line.line,
                     per_sec: row.get(0)?,
                     called: number_at(row, 1)?,
-                    noshow_share: row.get(3)?,
+                    noshow_shares: [0.0; 3],
                     marks: Vec::new(),
                     at: number_at(row, 2).map(Timestamp::from_millis)?,
                 };
-                Ok((law, row.get::<_, String>(4)?))
+                Ok((law, row.get::<_, String>(3)?, row.get::<_, String>(4)?))
             });
-            let Some((law, marks)) = law.optional().map_err(failed)? else { return Ok(None) };
-            Ok(Some(Law { marks: parse("marks", &marks)?, ..law }))
+            let Some((law, shares, marks)) = law.optional().map_err(failed)? else {
+                return Ok(None);
+            };
+            let (noshow_shares, marks) = (parse("shares", &shares)?, parse("marks", &marks)?);
+            Ok(Some(Law { noshow_shares, marks, ..law }))
         })
         .await
     }

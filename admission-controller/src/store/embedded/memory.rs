@@ -34,8 +34,8 @@ pub(super) struct RoomMemory {
     pub(super) room: Room,
     pub(super) issued: [u64; 3],
     pub(super) inside: u64,
-    /// Claims that have counted since this was read.
-    pub(super) admitted_total: u64,
+    /// Claims that have counted since this was read, by [`Lane::index`].
+    pub(super) admitted_total: [u64; 3],
     pub(super) passes: HashMap<Id128, Slot>,
     /// The numbers of `passes`, 0 excepted: each lets in one visitor.
     pub(super) used: HashSet<(Lane, u64)>,
@@ -265,7 +265,7 @@ impl RoomMemory {
             room,
             issued: [0; 3],
             inside: 0,
-            admitted_total: 0,
+            admitted_total: [0; 3],
             passes: HashMap::new(),
             used: HashSet::new(),
             ends: BinaryHeap::new(),

@@ -61,8 +61,8 @@ impl Embedded {
                     params![line.event.as_str(), record.sub.as_bytes()],
                 )?;
             }
+            room.admitted_total[record.lane.index()] += 1;
             room.enter(record);
-            room.admitted_total += 1;
             Ok(Counted::First)
         })
         .await

@@ -125,7 +125,7 @@ impl Embedded {
                 "DELETE FROM fronts WHERE event = ?",
                 "DELETE FROM passes WHERE event = ?",
                 "DELETE FROM laws WHERE event = ?",
-                "DELETE FROM noshows WHERE event = ?",
+                "DELETE FROM absent WHERE event = ?",
                 "DELETE FROM turns WHERE event = ?",
                 "DELETE FROM returns WHERE event = ?",
                 "DELETE FROM transfers WHERE event = ?",

@@ -94,13 +94,13 @@ local ops = {}
 
 function ops.status(now, revoked_after)
   local known = redis.call('HMGET', room, 'line', 'generation', 'version', 'spec', 'issued0',
-    'issued1', 'issued2', 'admitted', 'run_id', 'deleted_at')
+    'issued1', 'issued2', 'run_id', 'deleted_at', 'admitted0', 'admitted1', 'admitted2')
   if not known[1] then return { 'missing' } end
-  if known[9] ~= run_id() then return { 'unsafe' } end
-  if known[10] then return { 'deleted', known[10] } end
+  if known[8] ~= run_id() then return { 'unsafe' } end
+  if known[9] then return { 'deleted', known[9] } end
   local inside = redis.call('ZCOUNT', key('inside'), '(' .. now, '+inf')
   local answer = { 'ok', known[1], known[2], known[3], known[4], known[5], known[6], known[7],
-    known[8], tostring(inside) }
+    known[10] or '0', known[11] or '0', known[12] or '0', tostring(inside) }
   local ends = redis.call('ZRANGEBYSCORE', key('revoked'), '(' .. revoked_after, '+inf',
     'WITHSCORES', 'LIMIT', 0, 10000)
   for _, value in ipairs(ends) do answer[#answer + 1] = value end
@@ -126,7 +126,7 @@ function ops.create(line, generation, spec, is_off, deed, id_floor, deeds_max, k
   wipe()
   redis.call('DEL', room)
   redis.call('HSET', room, 'line', line, 'generation', generation, 'version', '1', 'spec', spec,
-    'is_off', is_off, 'issued0', '0', 'issued1', '0', 'issued2', '0', 'admitted', '0',
+    'is_off', is_off, 'issued0', '0', 'issued1', '0', 'issued2', '0',
     'fence', fence, 'run_id', run_id())
   if kind_configured ~= '' then redis.call('SET', key('configured'), kind_configured) end
   append('deeds', deed, id_floor, deeds_max)
@@ -378,7 +378,7 @@ function ops.claim(line, sub, now, lane, number, pass, exp, keep_until)
   redis.call('HSET', key('passes'), sub, pass)
   redis.call('ZADD', key('inside'), exp, sub)
   redis.call('ZADD', key('places'), keep_until, sub)
-  redis.call('HINCRBY', room, 'admitted', 1)
+  redis.call('HINCRBY', room, 'admitted' .. lane, 1)
   return { 'ok' }
 end
 
@@ -753,7 +753,7 @@ function ops.recover(epoch, line, generation, version, spec, is_off, secret, bea
     wipe()
     redis.call('DEL', room)
     redis.call('HSET', room, 'line', line, 'generation', generation, 'version', version, 'spec', spec,
-      'is_off', is_off, 'issued0', '0', 'issued1', '0', 'issued2', '0', 'admitted', '0')
+      'is_off', is_off, 'issued0', '0', 'issued1', '0', 'issued2', '0')
   elseif known[1] == line and not known[4] and num(known[2]) < num(version) then
     redis.call('HSET', room, 'version', version, 'spec', spec, 'is_off', is_off)
     if num(field('generation')) < num(generation) then

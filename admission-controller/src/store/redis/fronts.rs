@@ -16,8 +16,8 @@ use crate::turns::Mark;
 struct LawText {
     per_sec: f64,
     called: u64,
-    #[serde(default)] // a law from before shares were learned has none
-    noshow_share: f64,
+    #[serde(default)] // a law from before shares were learned by lane has none
+    noshow_shares: [f64; 3],
     #[serde(default)] // nor marks
     marks: Vec<Mark>,
     at: Timestamp,
@@ -109,8 +109,8 @@ impl Redis {
     }
 
     pub(in crate::store) async fn keep_laws(&self, laws: Vec<Law>) -> Result<(), StoreError> {
-        for Law { event, line, per_sec, called, noshow_share, marks, at } in laws {
-            let law = json(&LawText { per_sec, called, noshow_share, marks, at })?;
+        for Law { event, line, per_sec, called, noshow_shares, marks, at } in laws {
+            let law = json(&LawText { per_sec, called, noshow_shares, marks, at })?;
             self.event(&event, Call::new("keep_law").arg(line).arg(law)).await?;
         }
         Ok(())
@@ -122,9 +122,9 @@ impl Redis {
         if text.is_empty() {
             return Ok(None);
         }
-        let LawText { per_sec, called, noshow_share, marks, at } = parse("a law", &text)?;
+        let LawText { per_sec, called, noshow_shares, marks, at } = parse("a law", &text)?;
         let LineId { event, line } = line;
-        Ok(Some(Law { event, line, per_sec, called, noshow_share, marks, at }))
+        Ok(Some(Law { event, line, per_sec, called, noshow_shares, marks, at }))
     }
 
     pub(in crate::store) async fn announce_draw(

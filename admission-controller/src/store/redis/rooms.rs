@@ -92,7 +92,8 @@ impl Redis {
         let (line, pass_generation, version) = (reply.number()?, reply.number()?, reply.number()?);
         let spec = parse("a room", &reply.text()?)?;
         let issued = [reply.number()?, reply.number()?, reply.number()?];
-        let (admitted_total, inside) = (reply.number()?, reply.number()?);
+        let admitted_total = [reply.number()?, reply.number()?, reply.number()?];
+        let inside = reply.number()?;
         self.take_in_ends(event, reply)?;
         let room = Room { spec, line, pass_generation, version };
         Ok(Asked::Here(Box::new(RoomStatus { room, inside, issued, admitted_total })))
