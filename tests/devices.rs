@@ -41,6 +41,8 @@ async fn a_place_moves_to_another_device_by_a_code() {
     let moved = laptop.moved_to(edge.addr).post(REDEEM, redeem(&typed)).await;
     assert_eq!((moved.status, &moved.json()["num"]), (200, &json!(num)), "{}", moved.text());
     edge.stop().await;
+    let lost = laptop.post(REDEEM, redeem(&code)).await;
+    assert_eq!((lost.status, &lost.json()["num"]), (200, &json!(num)), "the answer was lost");
     let again = stack.visitor().post(REDEEM, redeem(&code)).await;
     assert_eq!((again.status, again.code().as_str()), (404, "unknown-code"), "it is good once");
 

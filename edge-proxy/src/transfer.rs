@@ -1,7 +1,8 @@
 //! Moves a place, or the visit of whoever is inside, to another device: this one shows a code, and
 //! the other one types it.
 //!
-//! Only the controller knows which codes are open, and each is good once. The place is signed anew
+//! Only the controller knows which codes are open, and each is good once; whose answer was lost may
+//! ask again from the same browser and network. The place is signed anew
 //! for the browser that typed it; the one of before counts fewer moves, which makes it void.
 
 use std::sync::Arc;
@@ -85,7 +86,8 @@ impl Desk {
             return Ok(refused(422, "code-required", "A code is needed"));
         };
         let event = room.event().clone();
-        let request = RedeemRequest { edge: self.name.clone(), event, code };
+        let asker = format!("{}@{}", self.fingerprint(visit), visit.network);
+        let request = RedeemRequest { edge: self.name.clone(), event, code, asker };
         let (place, is_inside) = match self.controller.redeem(&request).await {
             Ok(RedeemOutcome::Moved { place, is_inside }) => (place, is_inside),
             Ok(RedeemOutcome::Unknown) => {

@@ -47,6 +47,8 @@ pub struct RedeemRequest {
     pub event: EventId,
     /// The code.
     pub code: String,
+    /// Tells who asks from others, and nothing else: whose answer was lost asks again.
+    pub asker: String,
 }
 
 /// The answer to a [`RedeemRequest`].

@@ -12,7 +12,7 @@ use super::{Body, Caller, Refusal, fresh};
 use crate::app::App;
 use crate::claims::Claimed;
 use crate::codes::{Code, Purpose};
-use crate::store::Transfer;
+use crate::store::{Redeem, Transfer};
 
 /// Characters of a code: with ten thousand open and ten guesses a minute from each network, a
 /// hundred thousand networks find one in about ten weeks.
@@ -67,7 +67,8 @@ pub(super) async fn redeem(
     };
     let line = view.line();
     let hash = code.hash(Purpose::Transfer, &line.event, line.line);
-    let redeemed = app.store.redeem_transfer(line, hash, Id128::random(), now).await?;
+    let redeem = Redeem { hash, asker: request.asker, fresh_jti: Id128::random() };
+    let redeemed = app.store.redeem_transfer(line, redeem, now).await?;
     Ok(fresh(match redeemed {
         Some(redeemed) => {
             RedeemOutcome::Moved { place: Box::new(redeemed.place), is_inside: redeemed.is_inside }

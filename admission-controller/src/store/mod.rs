@@ -28,9 +28,9 @@ pub use self::embedded::Embedded;
 pub use self::entry::{Entry, EntryKind, Judged, JudgedState, Numbered};
 pub use self::redis::{Redis, RedisPlace};
 pub use self::types::{
-    Added, ComeBack, Counted, Deed, Grant, Law, LineId, NewBatch, PassId, Published, Put, Redeemed,
-    RenewTo, Restore, Restorer, Revocation, RoomStatus, Statuses, StoreError, Suspected, Told,
-    Transfer, Turn,
+    Added, ComeBack, Counted, Deed, Grant, Law, LineId, NewBatch, PassId, Published, Put, Redeem,
+    Redeemed, RenewTo, Restore, Restorer, Revocation, RoomStatus, Statuses, StoreError, Suspected,
+    Told, Transfer, Turn,
 };
 use crate::claims::{Known, PassRecord};
 
@@ -492,20 +492,20 @@ impl Store {
     }
 
     /// Uses a code, once: places with fewer moves are void from now on, and a pass that the visitor
-    /// has goes on under another id. `None` if there is no such code, or its time is over.
+    /// has goes on under another id. The same asker may ask again. `None` if there is no such code
+    /// for them, or its time is over.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn redeem_transfer(
         &self,
         line: LineId,
-        hash: [u8; 32],
-        fresh_jti: Id128,
+        redeem: Redeem,
         now: Timestamp,
     ) -> Result<Option<Redeemed>, StoreError> {
         match self {
-            Self::Embedded(store) => store.redeem_transfer(line, hash, fresh_jti, now).await,
-            Self::Redis(store) => store.redeem_transfer(line, hash, fresh_jti, now).await,
+            Self::Embedded(store) => store.redeem_transfer(line, redeem, now).await,
+            Self::Redis(store) => store.redeem_transfer(line, redeem, now).await,
         }
     }
 

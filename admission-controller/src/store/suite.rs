@@ -8,8 +8,8 @@ use keys::{
 
 use super::{
     ComeBack, Counted, Deed, DrawRecord, Entry, EntryKind, Given, Grant, JudgedState, Law, LineId,
-    NewBatch, PassId, Published, Put, RenewTo, Restore, Restorer, Revocation, RoomStatus, Store,
-    StoreError, Transfer, Turn,
+    NewBatch, PassId, Published, Put, Redeem, RenewTo, Restore, Restorer, Revocation, RoomStatus,
+    Store, StoreError, Transfer, Turn,
 };
 use crate::claims::{Back, Claimed, Lapsed, PassRecord};
 use crate::turns::{Mark, Turns};
@@ -450,10 +450,12 @@ async fn a_place_is_moved_by_a_code_once(open: &impl AsyncFn() -> Store) {
     let opened = async |store: &Store, visitor, hash| {
         store.open_transfer(line.clone(), transfer(visitor, hash), NOW).await.unwrap()
     };
-    let redeem = async |store: &Store, hash, now| {
-        let fresh = Id128::from_bytes([hash; 16]);
-        store.redeem_transfer(line.clone(), [hash; 32], fresh, now).await.unwrap()
+    let redeem_as = async |store: &Store, hash, asker: &str, now| {
+        let fresh_jti = Id128::from_bytes([hash; 16]);
+        let redeem = Redeem { hash: [hash; 32], asker: asker.to_owned(), fresh_jti };
+        store.redeem_transfer(line.clone(), redeem, now).await.unwrap()
     };
+    let redeem = async |store: &Store, hash, now| redeem_as(store, hash, "laptop", now).await;
     let moves = async |store: &Store, visitor| {
         store.known(line.clone(), pass(visitor).sub, NOW).await.unwrap().moves
     };
@@ -464,7 +466,10 @@ async fn a_place_is_moved_by_a_code_once(open: &impl AsyncFn() -> Store) {
     let moved = redeem(&store, 1, NOW).await.unwrap();
     let expected = keys::Place { moves: 1, ..place(&line, 1) };
     assert_eq!((moved.place, moved.is_inside), (expected, false));
-    assert_eq!(redeem(&store, 1, NOW).await, None, "a code is good once");
+    let stolen = redeem_as(&store, 1, "another", NOW).await;
+    assert_eq!(stolen, None, "a code is good once");
+    let again = redeem(&store, 1, NOW).await.unwrap();
+    assert_eq!(again.place.moves, 1, "whose answer was lost asks again");
     assert!(opened(&store, 1, 2).await);
     assert!(opened(&store, 1, 3).await);
     assert_eq!(redeem(&store, 2, NOW).await, None, "a newer one takes its place");
@@ -473,6 +478,7 @@ async fn a_place_is_moved_by_a_code_once(open: &impl AsyncFn() -> Store) {
     // A pass goes on under another id, and the one of before is void.
     store.claim(line.clone(), record(2), NOW).await.unwrap();
     assert!(opened(&store, 2, 4).await);
+    assert!(redeem(&store, 4, NOW).await.unwrap().is_inside);
     assert!(redeem(&store, 4, NOW).await.unwrap().is_inside);
     let (revoked, _) = store.revoked_after(0, NOW).await.unwrap();
     assert!(revoked.iter().any(|revoked| revoked.jti == pass(2).jti && revoked.from == NOW));
@@ -504,8 +510,9 @@ async fn codes_are_bounded_and_end(open: &impl AsyncFn() -> Store) {
     assert!(opened(1, NOW).await, "one's own makes room");
     assert!(opened(4, NOW.plus_secs(600)).await, "and those whose time is over");
     let elsewhere = LineId { line: line.line + 1, ..line.clone() };
-    let fresh = Id128::from_bytes([1; 16]);
-    let none = store.redeem_transfer(elsewhere, [4; 32], fresh, NOW).await.unwrap();
+    let fresh_jti = Id128::from_bytes([1; 16]);
+    let redeem = Redeem { hash: [4; 32], asker: "laptop".to_owned(), fresh_jti };
+    let none = store.redeem_transfer(elsewhere, redeem, NOW).await.unwrap();
     assert_eq!(none, None);
 }
 

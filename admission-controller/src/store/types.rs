@@ -287,6 +287,17 @@ pub struct Transfer {
     pub until: Timestamp,
 }
 
+/// Who uses a code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redeem {
+    /// What is kept of the code.
+    pub hash: [u8; 32],
+    /// Tells who asks from others.
+    pub asker: String,
+    /// The id that a pass goes on under.
+    pub fresh_jti: Id128,
+}
+
 /// A place that was moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redeemed {

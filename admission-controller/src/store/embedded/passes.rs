@@ -5,7 +5,7 @@ use keys::{EventId, Id128, Lane, Place, Timestamp};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::super::{
-    ComeBack, Counted, Deed, EntryKind, LineId, MOVED_MAX, PassId, Put, Redeemed, RenewTo,
+    ComeBack, Counted, Deed, EntryKind, LineId, MOVED_MAX, PassId, Put, Redeem, Redeemed, RenewTo,
     Revocation, StoreError, TRANSFERS_MAX, Transfer, USED_FOR_SECS,
 };
 use super::Embedded;
@@ -191,9 +191,11 @@ impl Embedded {
             let forget = "DELETE FROM transfers WHERE event = ? AND (until_ms <= ? OR sub = ?)";
             execute(tx, forget, over)?;
             let open: u64 = tx
-                .query_row("SELECT count(*) FROM transfers WHERE event = ?", [event], |row| {
-                    number_at(row, 0)
-                })
+                .query_row(
+                    "SELECT count(*) FROM transfers WHERE event = ? AND asker IS NULL",
+                    [event],
+                    |row| number_at(row, 0),
+                )
                 .map_err(failed)?;
             if open >= TRANSFERS_MAX || to_u64(room.moves.len()) >= MOVED_MAX {
                 return Ok(false);
@@ -218,28 +220,29 @@ impl Embedded {
     pub(in crate::store) async fn redeem_transfer(
         &self,
         line: LineId,
-        hash: [u8; 32],
-        fresh_jti: Id128,
+        redeem: Redeem,
         now: Timestamp,
     ) -> Result<Option<Redeemed>, StoreError> {
         self.run(move |memory, tx| {
             let Some(room) = memory.line(&line) else { return Ok(None) };
-            let event = line.event.as_str();
-            let taken = tx
-                .query_row(
-                    "DELETE FROM transfers WHERE event = ? AND hash = ? RETURNING until_ms, place",
-                    params![event, hash],
-                    |row| Ok((number_at(row, 0)?, row.get::<_, String>(1)?)),
-                )
-                .optional()
-                .map_err(failed)?;
-            let Some((until_ms, place)) = taken else { return Ok(None) };
-            if Timestamp::from_millis(until_ms) <= now {
+            let (event, Redeem { hash, asker, fresh_jti }) = (line.event.as_str(), redeem);
+            let Some(opened) = opened(tx, event, &hash)?.filter(|opened| now < opened.until) else {
                 return Ok(None);
-            }
-            let place: Place = parse("a place to be moved", &place)?;
+            };
+            let place: Place = parse("a place to be moved", &opened.place)?;
             let sub = place.sub;
-            let moves = room.moves.get(&sub).map_or(0, |(count, _)| *count) + 1;
+            let moves = room.moves.get(&sub).map_or(0, |(count, _)| *count);
+            let inside = match room.claimed(sub, now) {
+                Some(Claimed::Inside(record)) => Some(record),
+                Some(Claimed::Ended(_) | Claimed::Back(_)) | None => None,
+            };
+            let is_inside = inside.is_some();
+            if let Some(used) = opened.used {
+                let is_asked_again = used == (asker, moves);
+                let place = Place { moves, ..place };
+                return Ok(is_asked_again.then_some(Redeemed { place, is_inside }));
+            }
+            let moves = moves + 1;
             let until = place.exp.plus_secs(USED_FOR_SECS);
             room.moves.insert(sub, (moves, until));
             execute(
@@ -247,17 +250,18 @@ impl Embedded {
                 "INSERT OR REPLACE INTO moves (event, sub, count, until_ms) VALUES (?, ?, ?, ?)",
                 params![event, sub.as_bytes(), int(moves), int(until.as_millis())],
             )?;
-            let inside = match room.claimed(sub, now) {
-                Some(Claimed::Inside(record)) => Some(record),
-                Some(Claimed::Ended(_) | Claimed::Back(_)) | None => None,
-            };
+            execute(
+                tx,
+                "UPDATE transfers SET asker = ?, moves = ? WHERE event = ? AND hash = ?",
+                params![asker, int(moves), event, hash],
+            )?;
             if let Some(record) = &inside {
                 let moved = PassRecord { jti: fresh_jti, ..record.clone() };
                 insert(tx, &line, &moved, None)?;
                 room.passes.insert(sub, Slot::Inside(Box::new(moved)));
                 memory.revoke(record, now);
             }
-            Ok(Some(Redeemed { place: Place { moves, ..place }, is_inside: inside.is_some() }))
+            Ok(Some(Redeemed { place: Place { moves, ..place }, is_inside }))
         })
         .await
     }
@@ -433,6 +437,37 @@ fn set_ended(
     let values = params![reason.label(), event.as_str(), sub.as_bytes()];
     execute(tx, "UPDATE passes SET ended = ? WHERE event = ? AND sub = ?", values)?;
     Ok(())
+}
+
+/// What a code is good for.
+struct OpenedRow {
+    until: Timestamp,
+    place: String,
+    /// Who has used it, and the count of moves since.
+    used: Option<(String, u64)>,
+}
+
+fn opened(
+    tx: &Transaction<'_>,
+    event: &str,
+    hash: &[u8; 32],
+) -> Result<Option<OpenedRow>, StoreError> {
+    tx.query_row(
+        "SELECT until_ms, place, asker, moves FROM transfers WHERE event = ? AND hash = ?",
+        params![event, hash],
+        |row| {
+            let asker: Option<String> = row.get(2)?;
+            let used =
+                asker.map(|asker| -> rusqlite::Result<_> { Ok((asker, number_at(row, 3)?)) });
+            Ok(OpenedRow {
+                until: Timestamp::from_millis(number_at(row, 0)?),
+                place: row.get(1)?,
+                used: used.transpose()?,
+            })
+        },
+    )
+    .optional()
+    .map_err(failed)
 }
 
 /// Deletes suspicions of places that have ended, and tells whose they were.

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS returns (
     PRIMARY KEY (event, sub)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS transfers (
     event TEXT, hash BLOB, sub BLOB NOT NULL, until_ms INTEGER NOT NULL, place TEXT NOT NULL,
+    asker TEXT, moves INTEGER,
     PRIMARY KEY (event, hash), UNIQUE (event, sub)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS moves (
     event TEXT, sub BLOB, count INTEGER NOT NULL, until_ms INTEGER NOT NULL,

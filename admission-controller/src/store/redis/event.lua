@@ -15,7 +15,7 @@ local function run_id() return string.match(redis.call('INFO', 'server'), 'run_i
 local NUMBER_MAX = 9007199254740992
 local PARTS = { 'fronts', 'gaps:0', 'gaps:1', 'gaps:2', 'new_gaps', 'leases:0', 'leases:1', 'leases:2',
   'returned', 'passes', 'used', 'inside', 'places', 'flags', 'judged', 'judged_ids', 'judged_until',
-  'restored', 'moves', 'transfers', 'transfer_of', 'transfers_until',
+  'restored', 'moves', 'transfers', 'transfer_of', 'transfers_until', 'transfers_used',
   'codes', 'batches', 'batch_codes', 'batch_used', 'grants', 'granted' }
 
 -- What stands against an operation on the line ARGV[2], if anything does.
@@ -588,12 +588,10 @@ end
 
 local function forget_transfer(hash)
   local transfer = redis.call('HGET', key('transfers'), hash)
-  if not transfer then return nil end
-  local sub, place = string.match(transfer, '^([^|]+)|(.*)$')
+  if transfer then redis.call('HDEL', key('transfer_of'), string.match(transfer, '^[^|]+')) end
   redis.call('HDEL', key('transfers'), hash)
-  redis.call('HDEL', key('transfer_of'), sub)
+  redis.call('HDEL', key('transfers_used'), hash)
   redis.call('ZREM', key('transfers_until'), hash)
-  return sub, place
 end
 
 -- Keeps what a code is good for, until it is used or its time is over. A visitor has one at a time.
@@ -604,7 +602,8 @@ function ops.open_transfer(line, hash, sub, place, now, until_ms, open_max, move
   for _, old in ipairs(over) do forget_transfer(old) end
   local before = redis.call('HGET', key('transfer_of'), sub)
   if before then forget_transfer(before) end
-  local is_full = redis.call('HLEN', key('transfers')) >= num(open_max)
+  local open = redis.call('HLEN', key('transfers')) - redis.call('HLEN', key('transfers_used'))
+  local is_full = open >= num(open_max)
   if is_full or redis.call('HLEN', key('moves')) >= num(moved_max) then return { 'full' } end
   redis.call('HSET', key('transfers'), hash, sub .. '|' .. place)
   redis.call('HSET', key('transfer_of'), sub, hash)
@@ -612,23 +611,32 @@ function ops.open_transfer(line, hash, sub, place, now, until_ms, open_max, move
   return { 'ok' }
 end
 
--- A code is good once. The place's count of moves grows, and a pass gets another id.
-function ops.redeem_transfer(line, hash, jti, now, keep_until)
+-- A code is good once: the place's count of moves grows, and a pass gets another id. Whoever has used
+-- it may ask again, as long as nobody has moved the place since.
+function ops.redeem_transfer(line, hash, asker, jti, now, keep_until)
   local refused = refusal(line)
   if refused then return refused end
+  local transfer = redis.call('HGET', key('transfers'), hash)
   local ends_at = redis.call('ZSCORE', key('transfers_until'), hash)
-  local sub, place = forget_transfer(hash)
-  if not sub or num(ends_at) <= num(now) then return { 'none' } end
-  local moves = redis.call('HINCRBY', key('moves'), sub, 1)
-  redis.call('ZADD', key('places'), 'GT', keep_until, sub)
+  if not transfer or num(ends_at) <= num(now) then return { 'none' } end
+  local sub, place = string.match(transfer, '^([^|]+)|(.*)$')
   local pass = pass_of(sub)
-  if pass and is_inside(pass, now) then
+  local was_inside = pass and is_inside(pass, now)
+  local moves = redis.call('HGET', key('moves'), sub) or '0'
+  local used = redis.call('HGET', key('transfers_used'), hash)
+  if used then
+    if used ~= moves .. '|' .. asker then return { 'none' } end
+    return { 'ok', place, moves, was_inside and '1' or '' }
+  end
+  moves = text(redis.call('HINCRBY', key('moves'), sub, 1))
+  redis.call('HSET', key('transfers_used'), hash, moves .. '|' .. asker)
+  redis.call('ZADD', key('places'), 'GT', keep_until, sub)
+  if was_inside then
     tell_end(pass, now, now)
     pass[2] = jti
     redis.call('HSET', key('passes'), sub, table.concat(pass, '|'))
-    return { 'ok', place, text(moves), '1' }
   end
-  return { 'ok', place, text(moves), '' }
+  return { 'ok', place, moves, was_inside and '1' or '' }
 end
 
 -- Forgets what is of no use any more, some of it: `more` asks to be called again.

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keys::{EventId, Id128, Lane, Place, Risk, Timestamp};
 
 use super::super::{
-    ComeBack, Counted, Deed, EntryKind, LineId, MOVED_MAX, PassId, Put, Redeemed, RenewTo,
+    ComeBack, Counted, Deed, EntryKind, LineId, MOVED_MAX, PassId, Put, Redeem, Redeemed, RenewTo,
     Revocation, StoreError, TRANSFERS_MAX, Transfer, USED_FOR_SECS,
 };
 use super::calls::{Call, failed_text, json, number, parse};
@@ -137,16 +137,16 @@ impl Redis {
     pub(in crate::store) async fn redeem_transfer(
         &self,
         line: LineId,
-        hash: [u8; 32],
-        fresh_jti: Id128,
+        redeem: Redeem,
         now: Timestamp,
     ) -> Result<Option<Redeemed>, StoreError> {
         let place_secs = lock(&self.shared.known).place_secs(&line.event);
         let keep_secs = place_secs.unwrap_or(PLACE_SECS_MAX) + USED_FOR_SECS;
         let call = Call::new("redeem_transfer")
             .arg(line.line)
-            .arg(URL_SAFE_NO_PAD.encode(hash))
-            .arg(fresh_jti.to_string())
+            .arg(URL_SAFE_NO_PAD.encode(redeem.hash))
+            .arg(redeem.asker)
+            .arg(redeem.fresh_jti.to_string())
             .arg(now.as_millis())
             .arg(now.plus_secs(keep_secs).as_millis());
         let mut reply = self.event(&line.event, call).await?;
