@@ -4,7 +4,7 @@
 use admission_api::client::{ClientError, Line, State};
 use serde_json::Value;
 
-use crate::journey::Browser;
+use crate::support::browser::Browser;
 use crate::support::{EVENT, TestStack, eventually};
 
 #[tokio::test]

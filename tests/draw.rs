@@ -29,7 +29,7 @@ async fn who_comes_before_the_opening_stands_in_the_order_that_was_drawn() {
     assert_eq!(draw(&stack).await["opened"], Value::Null);
     assert_eq!(early[0].claim().await.status, 409);
     let place = early[0].open(&format!("/.waiting-room/place?event_id={EVENT}")).await.text();
-    assert!(place.contains("The order will be drawn at the opening."), "{place}");
+    assert!(place.contains("gets a place by lot"), "{place}");
     assert!(place.contains(&format!("/.waiting-room/draw?event_id={EVENT}")), "{place}");
 
     let opens_at = Timestamp::now().plus_secs(2).as_millis();

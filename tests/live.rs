@@ -4,8 +4,8 @@
 use admission_api::RoomMode;
 use serde_json::{Value, json};
 
-use crate::journey::{Browser, selector};
-use crate::support::{EVENT, Page, TestStack, eventually};
+use crate::support::browser::{Browser, selector};
+use crate::support::{EVENT, Page, TestStack};
 
 /// The frames of `origin/LIVE.md`: what is known before, the bytes, and what has changed then.
 const VECTORS: &str = r#"[
@@ -23,16 +23,6 @@ const VECTORS: &str = r#"[
     [0, 11, [1, 0, 1, 9, 7], "refused"],
     [0, 11, [2, 0, 10, 0, 0], "refused"]
 ]"#;
-
-impl Browser {
-    async fn tells(&self, script: &str) -> Value {
-        self.client.execute(script, vec![]).await.unwrap_or(Value::Null)
-    }
-
-    async fn until(&self, what: &str, script: &str) {
-        eventually(what, || async { self.tells(script).await == json!(true) }).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_follows_the_seats_and_the_level() {

@@ -188,7 +188,7 @@ async fn a_browser_without_script_is_served_too() {
     assert_eq!(ana.arrive().await, Page::Waiting);
     let path = format!("/.waiting-room/place?event_id={EVENT}&to=/events/{EVENT}");
     let page = ana.open(&path).await.text();
-    assert!(page.contains("0 ahead of you") && !page.contains("Enter now"), "{page}");
+    assert!(page.contains("data-test=\"ahead\">0<") && !page.contains("Enter now"), "{page}");
     stack.let_in(1).await;
     let link = format!("href=\"/events/{EVENT}\"");
     eventually("the page offers to enter", || async {

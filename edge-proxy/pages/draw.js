@@ -134,6 +134,6 @@ async function check(event) {
   return say("fair", `The draw went as announced, and your position is what it gives.${late}`);
 }
 
-check(document.body.dataset.event).catch(() => {
+check(document.querySelector("main").dataset.event).catch(() => {
   say("failed", "The published values could not be read. Please try again in a moment.");
 });

@@ -2,10 +2,10 @@
 // door when the visitor says so. Never enters by itself, and never says "your turn" too early.
 (() => {
 'use strict';
-const eventId = document.body.dataset.event;
-const title = document.getElementById('event').textContent;
-const api = '/api/v1/queue/';
 const byId = (id) => document.getElementById(id);
+const main = document.querySelector('main[data-event]');
+const { event: eventId, title } = main.dataset;
+const api = '/api/v1/queue/';
 const tags = navigator.languages || ['en'];
 
 const model = {
@@ -23,7 +23,11 @@ const model = {
   range: null,        // the wait as shown, [least, most] in seconds
   slowedUntil: 0,     // until then the reason for a longer wait is shown
   confirmAt: 0,       // not before this is the edge asked for our turn
+  isLater: false,     // the visitor has asked for more time at their turn
 };
+
+/** Who asked for more time is called again this long before the turn is over. */
+const CALL_AGAIN_MS = 60000;
 
 // ---- Decisions
 
@@ -54,6 +58,11 @@ function stateOf(m, now) {
   if (isStale(m, now)) return 'lost';
   return phase === 'scheduled' ? 'scheduled' : 'waiting';
 }
+
+/** When a turn that has come is over, in milliseconds. */
+const turnEndsAt = (m) => 1000 * m.place.expires_at;
+/** At their turn a visitor may ask for more time, until there is just enough to be called again. */
+const mayBeLater = (m, now) => turnEndsAt(m) - now > CALL_AGAIN_MS;
 
 /** Seconds until our turn as [least, most]; null if nobody can tell. */
 function rangeOf(m) {
@@ -421,7 +430,7 @@ function announceProgress(state, ahead) {
   if (state !== painted) {
     painted = state;
     milestone = Infinity;
-    if (state === 'your_turn') tellTurn();
+    if (state === 'your_turn' || state === 'last_call') tellTurn();
     announce([byId('heading'), byId('lead')].map((one) => one.textContent).join('. '));
   }
   if (state !== 'waiting') return;
@@ -441,10 +450,15 @@ function paint() {
   const isCounting = isOpening && !!front.opens_at;
   const isStill = isOpening || (state === 'lost' && front && front.phase === 'scheduled');
   const ahead = place ? aheadOf(model) : 0;
-  for (const one of [document.documentElement, document.querySelector('main')]) one.dataset.state = state;
+  if (!isTurn || !mayBeLater(model, at)) model.isLater = false;
+  const isDrawing = isOpening && front.draw && !front.draw.opened;
+  for (const one of [document.documentElement, main]) {
+    one.dataset.state = state;
+    one.toggleAttribute('data-later', model.isLater);
+  }
 
   setText(byId('heading'), words[state === 'lost' ? 'waiting' : state] || '');
-  setText(byId('lead'), words[`${state}Text`] || '');
+  setText(byId('lead'), words[model.isLater ? 'laterText' : isDrawing ? 'drawText' : `${state}Text`] || '');
 
   show('dial', isInLine && !(isStill && !isCounting));
   if (isInLine) {
@@ -466,6 +480,12 @@ function paint() {
     setText(byId('slowed-reason'), front.reason);
   }
 
+  show('next', isInLine && state !== 'paused');
+  setText(byId('next'), words.nextText);
+  const left = isTurn ? turnEndsAt(model) - at : 0;
+  show('left-line', isTurn && left < 3600000);
+  setText(byId('left'), countdown(left));
+  show('later', isTurn && !model.isLater && left < 3600000 && mayBeLater(model, at));
   show('enter', isTurn);
   setText(byId('enter'), model.isEntering ? '…' : words.enter);
   byId('enter').setAttribute('aria-disabled', model.isEntering);
@@ -488,9 +508,11 @@ function paint() {
 
   show('facts', isInLine && !isStill);
   show('why', isInLine && front && !isStill);
-  show('draw', front && front.draw);
-  show('tell-row', isInLine);
-  show('foot', place && (isInLine || isTurn));
+  show('draw', isInLine && front && front.draw);
+  // Sold out, a place still counts: what comes back goes to those who wait.
+  const isKept = place && (isInLine || state === 'sold_out');
+  show('tell-row', isKept || model.isLater);
+  show('foot', isKept || isTurn);
   if (place) {
     setText(byId('position'), number.format(positionOf(model)));
     setText(byId('front'), number.format(model.shown));
@@ -508,7 +530,7 @@ function paint() {
   setText(document.querySelector('title'), isTurn ? `★ ${words.your_turn} · ${title}`
     : isInLine && !isStill ? `${number.format(ahead)} · ${title}` : `${words[state === 'lost' ? 'waiting' : state]} · ${title}`);
   setIcon(isTurn ? '#0a7a4b' : '');
-  announceProgress(state, ahead);
+  announceProgress(isTurn && !model.isLater && !mayBeLater(model, at) ? 'last_call' : state, ahead);
 }
 
 function drawArc(part) {
@@ -555,6 +577,12 @@ byId('tell').addEventListener('change', (event) => {
   if (window.Notification && Notification.permission === 'default') Notification.requestPermission();
 });
 byId('enter').addEventListener('click', enter);
+byId('later').addEventListener('click', () => {
+  model.isLater = true;
+  paint();
+  announce(words.laterText);
+  byId('enter').focus(); // the button that had it is gone
+});
 byId('rejoin').addEventListener('click', async () => { await join(); poll(); });
 byId('copy').addEventListener('click', async () => {
   getSelection().selectAllChildren(byId('code'));
@@ -581,9 +609,9 @@ document.addEventListener('visibilitychange', async () => {
 addEventListener('pageshow', (event) => { if (event.persisted) { model.isEntering = false; poll(); } });
 addEventListener('online', poll);
 
-// ---- Words: one line a language, in the order of `keys`
+// ---- Words: pages/words has a file for each language, in the order of `keys`
 
-const keys = 'name language joining hold_on hold_onText scheduled scheduledText opensIn waiting ahead next wait soon unknown slowed position front why pace privacy paused pausedText lost your_turn your_turnText enter notYet busy suspect few inHolds sold_out sold_outText closed expired expiredText rejoin cookies tell kept code copy message'.split(' ');
+const keys = '{{keys}}'.split(' ');
 const english = '{{english}}';
 const languages = { en: 'English', es: 'Español', fr: 'Français', de: 'Deutsch', pt: 'Português', it: 'Italiano', ja: '日本語', ko: '한국어', zh: '中文', ar: 'العربية' };
 

@@ -4,6 +4,7 @@ use admission_api::{Problem, headers};
 use bytes::Bytes;
 
 use crate::accept::Wants;
+use crate::pages::Html;
 
 /// Status, fields and body of an answer.
 #[derive(Debug, Clone)]
@@ -47,17 +48,28 @@ impl Answer {
 
     /// A refusal as `wants` asks for it: a problem, or `page` for a person.
     #[must_use]
-    pub fn refusal(problem: &Problem, wants: Wants, page: &str, verdict: &'static str) -> Self {
+    pub fn refusal(problem: &Problem, wants: Wants, page: Html<'_>, verdict: &'static str) -> Self {
         match wants {
             Wants::Data => Self::problem(problem, verdict),
-            Wants::Page => Self::page(problem.status, verdict, page.to_owned()),
+            Wants::Page => Self::page(problem.status, verdict, page),
         }
     }
 
     /// A page made for one visitor.
     #[must_use]
-    pub fn page(status: u16, verdict: &'static str, html: impl Into<Bytes>) -> Self {
-        Self::empty(status, verdict).body("text/html; charset=utf-8", html).guarded_as_page()
+    pub fn page(status: u16, verdict: &'static str, html: Html<'_>) -> Self {
+        Self::empty(status, verdict).html(html.text, html.policy)
+    }
+
+    /// Sets a page as the body, with fields that keep it from being framed, sniffed, indexed or fed
+    /// with foreign script.
+    #[must_use]
+    pub fn html(self, body: impl Into<Bytes>, policy: &str) -> Self {
+        self.body("text/html; charset=utf-8", body)
+            .with("content-security-policy", policy)
+            .with("x-content-type-options", "nosniff")
+            .with("referrer-policy", "same-origin")
+            .with("x-robots-tag", "noindex")
     }
 
     /// Sets body and media type.
@@ -92,15 +104,6 @@ impl Answer {
     pub fn replacing(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.fields.retain(|(known, _)| *known != name);
         self.with(name, value)
-    }
-
-    /// Fields that keep a page from being framed, sniffed, indexed or fed with foreign script.
-    #[must_use]
-    pub fn guarded_as_page(self) -> Self {
-        self.with("content-security-policy", PAGE_POLICY)
-            .with("x-content-type-options", "nosniff")
-            .with("referrer-policy", "same-origin")
-            .with("x-robots-tag", "noindex")
     }
 
     /// The verdict as a field of the answer.

@@ -68,6 +68,9 @@ pub struct EdgeConfig {
     /// Rate limits.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// The frame of the pages.
+    #[serde(default)]
+    pub pages: PagesConfig,
     /// Country and network look-ups.
     #[serde(default)]
     pub geo: GeoConfig,
@@ -154,6 +157,15 @@ pub struct LimitsConfig {
     pub streams_max: usize,
 }
 
+/// `[pages]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PagesConfig {
+    /// HTML file with slots, around every page of the edge; `edge-proxy/PAGE.md` describes it.
+    #[serde(default)]
+    pub template: Option<PathBuf>,
+}
+
 /// `[geo]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -209,7 +221,8 @@ impl EdgeConfig {
         let folder = path.parent().unwrap_or(Path::new("."));
         let tls = config.tls.iter_mut().flat_map(|tls| [&mut tls.cert, &mut tls.key]);
         let geo = [&mut config.geo.country, &mut config.geo.asn].into_iter().flatten();
-        for file in tls.chain(geo).chain([&mut config.keyring]) {
+        let pages = config.pages.template.iter_mut();
+        for file in tls.chain(geo).chain(pages).chain([&mut config.keyring]) {
             *file = folder.join(&file);
         }
         Ok(config)

@@ -33,6 +33,7 @@ use crate::route::{self, Route};
 use crate::score::Rhythm;
 use crate::stream::Stream;
 use crate::visit::Visit;
+use crate::words::{Language, Word};
 
 /// Clients whose rhythm is watched; about 100 bytes each.
 const RHYTHMS_MAX: usize = 50_000;
@@ -96,6 +97,8 @@ pub struct DeskParts {
     pub geo: Geo,
     /// What is counted.
     pub metrics: Metrics,
+    /// The pages.
+    pub pages: Pages,
     /// Longest body of a request that no room has a limit for.
     pub body_bytes_max: u64,
     /// Most streams of the front at once.
@@ -145,7 +148,7 @@ impl Desk {
             outbox: Outbox::default(),
             limits: parts.limits,
             geo: parts.geo,
-            pages: Pages::new(),
+            pages: parts.pages,
             metrics: parts.metrics,
             body_bytes_max: parts.body_bytes_max,
             streams: Arc::new(Semaphore::new(parts.streams_max)),
@@ -511,27 +514,33 @@ impl Desk {
         let problem = Problem::new(503, "hold-on", "No place can be given at this moment");
         let page = self.pages.notice(Notice {
             title,
-            heading: "Please hold on",
-            text: "No place can be given at this moment. Nothing is wrong with your browser, and \
-                   a place that you already have is kept.",
+            language: Language::wanted(visit.field("accept-language")),
+            heading: Word::HOLD_ON,
+            text: Word::HOLD_ON_TEXT,
         });
-        Answer::refusal(&problem, visit.wants(), &page, "hold_on").retry_after(HOLD_ON_SECS)
+        Answer::refusal(&problem, visit.wants(), page, "hold_on").retry_after(HOLD_ON_SECS)
     }
 
     fn too_often(&self, visit: &Visit<'_>, Later(wait): Later) -> Answer {
         let problem = Problem::new(429, "too-many-requests", "Too many requests");
         let page = self.pages.notice(Notice {
             title: visit.host,
-            heading: "Too many requests",
-            text: "More requests came from your network than one visitor makes. A place that you \
-                   already have is kept.",
+            language: Language::wanted(visit.field("accept-language")),
+            heading: Word::TOO_MANY,
+            text: Word::TOO_MANY_TEXT,
         });
-        Answer::refusal(&problem, visit.wants(), &page, "limit").retry_after(wait.as_secs() + 1)
+        Answer::refusal(&problem, visit.wants(), page, "limit").retry_after(wait.as_secs() + 1)
     }
 
     /// The origin did not answer; for the shell, which alone learns of it.
     #[must_use]
-    pub fn origin_failed(&self, wants: Wants, host: &str, status: u16) -> Answer {
+    pub fn origin_failed(
+        &self,
+        wants: Wants,
+        language: Language,
+        host: &str,
+        status: u16,
+    ) -> Answer {
         let problem = match status {
             413 => Problem::new(413, "body-too-large", "Body too large"),
             504 => Problem::new(504, "origin-timeout", "The shop did not answer in time"),
@@ -539,10 +548,11 @@ impl Desk {
         };
         let page = self.pages.notice(Notice {
             title: host,
-            heading: &problem.title,
-            text: "Your place or your pass is kept. Please try again in a moment.",
+            language,
+            heading: if status == 413 { Word::TOO_LARGE } else { Word::AWAY },
+            text: Word::AWAY_TEXT,
         });
-        Answer::refusal(&problem, wants, &page, "origin_failed").retry_after(HOLD_ON_SECS)
+        Answer::refusal(&problem, wants, page, "origin_failed").retry_after(HOLD_ON_SECS)
     }
 
     pub(crate) fn charge(&self, budget: Budget) -> Result<(), Later> {
@@ -566,8 +576,8 @@ pub fn waiting_answer(
     verdict: &'static str,
 ) -> Answer {
     let (body, encoding) = page.for_client(accept_encoding);
-    let answer = Answer::page(200, verdict, body)
-        .replacing("content-security-policy", policy)
+    let answer = Answer::empty(200, verdict)
+        .html(body, policy)
         .with("vary", "Accept, Accept-Encoding, Cookie");
     match encoding {
         Some(encoding) => answer.with("content-encoding", encoding),

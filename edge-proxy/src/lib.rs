@@ -39,14 +39,17 @@ mod score;
 mod start;
 mod stream;
 mod sync;
+mod template;
 mod transfer;
 mod visit;
 mod wire;
+mod words;
 
 pub use client::{Cidr, CidrError};
 pub use config::{
     ClientConfig, ConfigError, ControllerConfig, EdgeConfig, GeoConfig, LimitsConfig, OriginConfig,
-    TlsConfig,
+    PagesConfig, TlsConfig,
 };
 pub use geo::GeoError;
 pub use start::{Edge, EdgeParts, StartError, start};
+pub use template::{Fault, TemplateError};

@@ -22,7 +22,7 @@ use crate::decide::Verdict;
 use crate::desk::waiting_answer;
 use crate::guard::{Match, Readings, Rules};
 use crate::hot::{Document, Encodings};
-use crate::pages::{Pages, Rendered};
+use crate::pages::{FIRST_VISIT_BYTES_MAX, Pages, Rendered};
 
 /// A room and its newest front.
 #[derive(Debug)]
@@ -310,6 +310,11 @@ impl Live {
 
 fn waiting(pages: &Pages, spec: &RoomSpec) -> (Rendered, Encodings) {
     let page = pages.waiting(spec);
+    let bytes = pages.first_visit_bytes(&page);
+    if bytes > FIRST_VISIT_BYTES_MAX {
+        let event = &spec.event;
+        tracing::warn!(%event, bytes, FIRST_VISIT_BYTES_MAX, "the waiting page is heavy: shorten the template");
+    }
     let encodings = Encodings::new(|encoding| {
         waiting_answer(&page, &pages.policy, encoding, Verdict::Wait.label())
     })
@@ -399,6 +404,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::template::Template;
 
     fn room(event: &str, hosts: &[&str], paths: &[&str], bypass: &[&str]) -> Room {
         let guard = json!({ "hosts": hosts, "paths": paths, "bypass": bypass });
@@ -425,7 +431,7 @@ mod tests {
             restored: vec![],
             wants_held: false,
         };
-        live.hear(reply, &Keyring::default(), &Pages::new(), Timestamp::default());
+        live.hear(reply, &Keyring::default(), &Pages::new(Template::default()), Timestamp::default());
         let check = |host: &str, path: &str, expected: (&str, bool)| {
             let rooms = live.rooms();
             let (found, room) = rooms.find(host, path).unwrap();
@@ -470,7 +476,7 @@ mod tests {
                 restored: vec![],
                 wants_held: false,
             };
-            self.live.hear(reply, &self.keyring, &Pages::new(), now)
+            self.live.hear(reply, &self.keyring, &Pages::new(Template::default()), now)
         }
 
         fn room(&self) -> Arc<RoomNow> {

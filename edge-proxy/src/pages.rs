@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::io::Write as _;
 
 use admission_api::RoomSpec;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
 use crate::answer::PAGE_POLICY;
+use crate::template::Template;
+use crate::words::{Language, Word};
 
+const HEAD: &str = include_str!("../pages/head.html");
+const CHOICE: &str = include_str!("../pages/language.html");
 const WAITING: &str = include_str!("../pages/waiting.html");
 const PLACE: &str = include_str!("../pages/place.html");
 const NOTICE: &str = include_str!("../pages/notice.html");
@@ -22,19 +24,9 @@ const SCRIPT: &str = include_str!("../pages/waiting.js");
 const DRAW_SCRIPT: &str = include_str!("../pages/draw.js");
 /// For pages and apps that show the line themselves.
 const MODULE: &str = include_str!("../pages/waiting-room.mjs");
-const ENGLISH: &str = include_str!("../pages/words/en.txt");
-/// The words of the other languages, each fetched by those who read it.
-const WORDS: [(&str, &str); 9] = [
-    ("words.ar.txt", include_str!("../pages/words/ar.txt")),
-    ("words.de.txt", include_str!("../pages/words/de.txt")),
-    ("words.es.txt", include_str!("../pages/words/es.txt")),
-    ("words.fr.txt", include_str!("../pages/words/fr.txt")),
-    ("words.it.txt", include_str!("../pages/words/it.txt")),
-    ("words.ja.txt", include_str!("../pages/words/ja.txt")),
-    ("words.ko.txt", include_str!("../pages/words/ko.txt")),
-    ("words.pt.txt", include_str!("../pages/words/pt.txt")),
-    ("words.zh.txt", include_str!("../pages/words/zh.txt")),
-];
+
+/// What a first visit may weigh, compressed: the waiting page, its script and one language.
+pub const FIRST_VISIT_BYTES_MAX: usize = 20 * 1024;
 
 /// A document in both encodings.
 #[derive(Debug, Clone)]
@@ -75,10 +67,20 @@ pub struct Asset {
 /// All pages.
 #[derive(Debug)]
 pub struct Pages {
-    assets: HashMap<&'static str, Asset>,
+    template: Template,
+    assets: HashMap<String, Asset>,
     version: String,
-    /// `Content-Security-Policy` of the waiting page, which carries its style in itself.
+    /// `Content-Security-Policy` of the pages; some carry their style in themselves.
     pub policy: String,
+}
+
+/// A page made for one visitor.
+#[derive(Debug)]
+pub struct Html<'a> {
+    /// Its text.
+    pub text: String,
+    /// Its `Content-Security-Policy`.
+    pub policy: &'a str,
 }
 
 /// A notice that says why a page is not shown.
@@ -86,10 +88,12 @@ pub struct Pages {
 pub struct Notice<'a> {
     /// What it is about: the room's title, or the host.
     pub title: &'a str,
+    /// The visitor's language.
+    pub language: Language,
     /// The heading.
-    pub heading: &'a str,
+    pub heading: Word,
     /// One or two sentences.
-    pub text: &'a str,
+    pub text: Word,
 }
 
 /// What the page for browsers without script says about a place.
@@ -101,49 +105,70 @@ pub struct PlaceText<'a> {
     pub event: &'a str,
     /// Where the visitor wanted to go: a path of this site.
     pub to: &'a str,
+    /// The visitor's language.
+    pub language: Language,
     /// The heading.
-    pub heading: &'a str,
-    /// One or two sentences.
-    pub text: &'a str,
-    /// How many are ahead, as shown; empty if it makes no sense.
-    pub ahead: &'a str,
+    pub heading: Word,
+    /// One or two sentences, if there is anything to say.
+    pub text: Option<Word>,
+    /// How many are ahead, if that makes sense.
+    pub ahead: Option<u64>,
     /// Whether there is a draw to be checked.
     pub has_draw: bool,
     /// Whether the turn has come.
     pub may_enter: bool,
 }
 
+/// What a page puts into the frame.
+struct Content<'a> {
+    language: Language,
+    title: &'a str,
+    event: &'a str,
+    heading: &'a str,
+    /// Saves a request where the page is compressed.
+    has_own_style: bool,
+    script: Option<&'static str>,
+    /// The choice of a language, where a script can change it.
+    choice: &'static str,
+    line: String,
+}
+
 impl Pages {
-    /// Compresses the files.
+    /// Compresses the files, and puts pages into this frame.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(template: Template) -> Self {
         let mut hash = Sha256::new();
-        for text in [STYLE, SCRIPT, DRAW_SCRIPT, MODULE, ENGLISH] {
+        for text in [STYLE, SCRIPT, DRAW_SCRIPT, MODULE, Language::names_for_script()] {
             hash.update(text);
         }
-        for (_, text) in WORDS {
-            hash.update(text);
+        for language in Language::all() {
+            hash.update(language.for_script());
         }
         let version: String =
             hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        let slots =
-            [("english", ENGLISH.trim().replace('\'', "\\'")), ("asset_version", version.clone())];
+        let slots = [
+            ("english", Language::ENGLISH.for_script().replace('\'', "\\'")),
+            ("keys", Language::names_for_script().to_owned()),
+            ("asset_version", version.clone()),
+        ];
         let script = fill(SCRIPT, &slots);
         let javascript = "text/javascript; charset=utf-8";
-        let words = WORDS.map(|(name, text)| (name, "text/plain; charset=utf-8", text));
         let files = [
-            ("waiting.css", "text/css; charset=utf-8", STYLE),
-            ("waiting.js", javascript, script.as_str()),
-            ("draw.js", javascript, DRAW_SCRIPT),
-            ("waiting-room.mjs", javascript, MODULE),
+            ("waiting.css".to_owned(), "text/css; charset=utf-8", STYLE),
+            ("waiting.js".to_owned(), javascript, script.as_str()),
+            ("draw.js".to_owned(), javascript, DRAW_SCRIPT),
+            ("waiting-room.mjs".to_owned(), javascript, MODULE),
         ];
-        let files = files.into_iter().chain(words);
-        let assets = files.map(|(name, media_type, text)| {
+        let words = Language::all().map(|language| {
+            let name = format!("words.{}.txt", language.code);
+            (name, "text/plain; charset=utf-8", language.for_script())
+        });
+        let assets = files.into_iter().chain(words).map(|(name, media_type, text)| {
             (name, Asset { content: Rendered::new(text.as_bytes()), media_type })
         });
-        let style = STANDARD.encode(Sha256::digest(STYLE));
-        let policy = format!("{PAGE_POLICY}; style-src 'self' 'sha256-{style}'");
-        Self { assets: assets.collect(), version, policy }
+        let assets = assets.collect();
+        let policy = format!("{PAGE_POLICY}; {}", template.style_policy(STYLE));
+        Self { template, assets, version, policy }
     }
 
     /// Whether a file asked for as `version` is the one we have: such an address never changes.
@@ -166,71 +191,143 @@ impl Pages {
             ("event_id", spec.event.to_string()),
             ("title", escape(&spec.title)),
             ("to", String::new()),
-            ("style", STYLE.to_owned()),
-            ("asset_version", self.version.clone()),
         ];
-        Rendered::new(fill(WAITING, &slots).as_bytes())
+        let content = Content {
+            language: Language::ENGLISH,
+            title: &spec.title,
+            event: spec.event.as_str(),
+            heading: Language::ENGLISH.say(Word::WAITING),
+            has_own_style: true,
+            script: Some("waiting.js"),
+            choice: CHOICE,
+            line: fill(WAITING, &slots),
+        };
+        Rendered::new(self.framed(content).as_bytes())
+    }
+
+    /// What the first visit to a room weighs, compressed: page, script, and the words of the
+    /// language that has the longest.
+    #[must_use]
+    pub fn first_visit_bytes(&self, page: &Rendered) -> usize {
+        let len = |asset: &Asset| asset.content.gzip.len();
+        let words = self.assets.iter().filter(|(name, _)| name.starts_with("words."));
+        let words = words.map(|(_, asset)| len(asset)).max().unwrap_or_default();
+        page.gzip.len() + self.asset("waiting.js").map_or(0, len) + words
     }
 
     /// The page for browsers without script.
     #[must_use]
-    pub fn place(&self, text: PlaceText<'_>) -> String {
+    pub fn place(&self, text: PlaceText<'_>) -> Html<'_> {
+        let say = |word| escape(text.language.say(word));
         let enter = if text.may_enter {
             // A link, because entering is just asking for the page again.
-            let to = escape(text.to);
+            let (to, enter) = (escape(text.to), say(Word::ENTER));
             format!(
-                "<p><a class=\"button enter\" data-test=\"enter\" href=\"{to}\">Enter now</a></p>"
+                "<p><a class=\"button enter\" data-test=\"enter\" href=\"{to}\">{enter}</a></p>"
             )
         } else {
             String::new()
         };
+        let ahead = text.ahead.map_or(String::new(), |ahead| {
+            let label = say(Word::AHEAD);
+            format!(
+                "<p class=\"label\">{label}</p>\n  <p class=\"number\" data-test=\"ahead\">{ahead}</p>"
+            )
+        });
+        let event = escape(text.event);
+        let draw = if text.has_draw {
+            let check = say(Word::CHECK_DRAW);
+            format!("<p><a href=\"/.waiting-room/draw?event_id={event}\">{check}</a></p>")
+        } else {
+            String::new()
+        };
         let slots = [
-            ("title", escape(text.title)),
-            ("state_heading", escape(text.heading)),
-            ("state_text", escape(text.text)),
-            ("ahead", escape(text.ahead)),
-            ("event_id", escape(text.event)),
+            ("heading", say(text.heading)),
+            ("text", text.text.map_or(String::new(), say)),
+            ("ahead", ahead),
+            ("event_id", event),
             ("to", percent_encode(text.to)),
             ("enter_form", enter),
-            ("draw_link", if text.has_draw { draw_link(text.event) } else { String::new() }),
-            ("asset_version", self.version.clone()),
+            ("draw_link", draw),
+            ("check", say(Word::CHECK)),
+            ("kept", say(Word::PLACE_KEPT)),
         ];
-        fill(PLACE, &slots)
+        self.html(Content {
+            language: text.language,
+            title: text.title,
+            event: text.event,
+            heading: text.language.say(text.heading),
+            has_own_style: false,
+            script: None,
+            choice: "",
+            line: fill(PLACE, &slots),
+        })
     }
 
     /// The page on which a browser checks the draw.
     #[must_use]
-    pub fn draw(&self, spec: &RoomSpec) -> String {
-        let slots = [
-            ("event_id", spec.event.to_string()),
-            ("title", escape(&spec.title)),
-            ("asset_version", self.version.clone()),
-        ];
-        fill(DRAW, &slots)
+    pub fn draw(&self, spec: &RoomSpec) -> Html<'_> {
+        self.html(Content {
+            language: Language::ENGLISH,
+            title: &spec.title,
+            event: spec.event.as_str(),
+            heading: Language::ENGLISH.say(Word::CHECK_DRAW),
+            has_own_style: false,
+            script: Some("draw.js"),
+            choice: "",
+            line: fill(DRAW, &[("event_id", spec.event.to_string())]),
+        })
     }
 
     /// A notice.
     #[must_use]
-    pub fn notice(&self, notice: Notice<'_>) -> String {
+    pub fn notice(&self, notice: Notice<'_>) -> Html<'_> {
+        let say = |word| escape(notice.language.say(word));
         let slots = [
-            ("title", escape(notice.title)),
-            ("heading", escape(notice.heading)),
-            ("text", escape(notice.text)),
-            ("asset_version", self.version.clone()),
+            ("heading", say(notice.heading)),
+            ("text", say(notice.text)),
+            ("again", say(Word::AGAIN)),
+            ("soon", say(Word::AGAIN_SOON)),
         ];
-        fill(NOTICE, &slots)
+        self.html(Content {
+            language: notice.language,
+            title: notice.title,
+            event: "",
+            heading: notice.language.say(notice.heading),
+            has_own_style: false,
+            script: None,
+            choice: "",
+            line: fill(NOTICE, &slots),
+        })
     }
-}
 
-impl Default for Pages {
-    fn default() -> Self {
-        Self::new()
+    fn html(&self, content: Content<'_>) -> Html<'_> {
+        Html { text: self.framed(content), policy: &self.policy }
     }
-}
 
-fn draw_link(event: &str) -> String {
-    let event = escape(event);
-    format!("<p><a href=\"/.waiting-room/draw?event_id={event}\">Check the draw</a></p>")
+    fn framed(&self, content: Content<'_>) -> String {
+        let address = |file| format!("/.waiting-room/assets/{file}?v={}", self.version);
+        let mut files = match content.has_own_style {
+            true => format!("<style>{STYLE}</style>"),
+            false => format!("<link rel=\"stylesheet\" href=\"{}\">", address("waiting.css")),
+        };
+        if let Some(script) = content.script {
+            files.push_str(&format!("\n<script src=\"{}\" defer></script>", address(script)));
+        }
+        let title = escape(content.title);
+        let head =
+            [("heading", escape(content.heading)), ("title", title.clone()), ("files", files)];
+        let slots = [
+            ("lang", content.language.code.to_owned()),
+            ("dir", content.language.direction().to_owned()),
+            ("head", fill(HEAD, &head)),
+            ("title", title),
+            ("event_id", escape(content.event)),
+            ("language", content.choice.to_owned()),
+            ("line", content.line),
+        ];
+        fill(self.template.text(), &slots)
+    }
 }
 
 /// Fills `{{slots}}` in one pass, so that a value that looks like a slot stays text.
@@ -319,48 +416,63 @@ mod tests {
         assert_eq!(fill("x {{a}} {{unknown}} {{", &slots), "x {{b}}  {{");
     }
 
+    fn spec(title: &str) -> RoomSpec {
+        let spec = serde_json::json!({ "event": "e", "title": title, "guard": { "paths": ["/"] } });
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn text(page: &Rendered) -> String {
+        String::from_utf8(page.plain.to_vec()).unwrap()
+    }
+
     #[test]
     fn what_visitors_and_operators_write_is_escaped() {
-        let pages = Pages::new();
-        let text = PlaceText {
+        let pages = Pages::new(Template::default());
+        let place = PlaceText {
             title: "<b>&\"'",
             event: "e",
             to: "/x?a=\"><script>",
-            heading: "h",
-            text: "t",
-            ahead: "1",
+            language: Language::wanted(Some("fr")),
+            heading: Word::YOUR_TURN,
+            text: Some(Word::YOUR_TURN_TEXT),
+            ahead: Some(1),
             has_draw: true,
             may_enter: true,
         };
-        let html = pages.place(text);
-        assert!(!html.contains("<b>") && !html.contains("<script>"), "{html}");
+        let html = pages.place(place).text;
+        assert!(!html.contains("<b>") && !html.contains("<script"), "{html}");
+        assert!(html.contains("<html lang=\"fr\" dir=\"ltr\">"), "{html}");
+        let html = text(&pages.waiting(&spec("<b>{{line}}\"")));
+        assert!(!html.contains("<b>") && html.contains("&lt;b&gt;{{line}}&quot;"), "{html}");
     }
 
     #[test]
     fn the_first_visit_stays_under_20_kilobytes_in_three_requests() {
-        let pages = Pages::new();
-        let spec =
-            serde_json::json!({ "event": "e", "title": "Final", "guard": { "paths": ["/"] } });
-        let page = pages.waiting(&serde_json::from_value(spec).unwrap());
-        let script = pages.asset("waiting.js").unwrap().content.gzip.len();
-        // Page, script, and the words of one language: that of the longest.
-        let words = pages.assets.iter().filter(|(name, _)| name.starts_with("words."));
-        let words = words.map(|(_, asset)| asset.content.gzip.len()).max().unwrap();
-        let total = page.gzip.len() + script + words;
-        assert!(total < 20 * 1024, "{total} bytes");
-        let html = String::from_utf8(page.plain.to_vec()).unwrap();
+        let pages = Pages::new(Template::default());
+        let page = pages.waiting(&spec("Final"));
+        let total = pages.first_visit_bytes(&page);
+        assert!(total < FIRST_VISIT_BYTES_MAX, "{total} bytes");
+        let html = text(&page);
         assert_eq!(html.matches("/.waiting-room/assets/").count(), 1, "beside the page, one file");
     }
 
     #[test]
-    fn every_language_has_every_word() {
-        let keys = SCRIPT.lines().find_map(|line| line.strip_prefix("const keys = '")).unwrap();
-        let count = keys.split('\'').next().unwrap().split(' ').count();
-        for (name, text) in WORDS.into_iter().chain([("words.en.txt", ENGLISH)]) {
-            let words: Vec<&str> = text.trim().split('|').collect();
-            assert_eq!(words.len(), count, "{name}");
-            assert!(words.iter().all(|word| !word.is_empty() || count == 0), "{name}");
+    fn an_operators_frame_is_around_every_page() {
+        let frame = include_str!("../../config/page.html");
+        let pages = Pages::new(Template::parse(frame.to_owned()).unwrap());
+        let notice = Notice {
+            title: "Final",
+            language: Language::wanted(Some("ar")),
+            heading: Word::HOLD_ON,
+            text: Word::HOLD_ON_TEXT,
+        };
+        for html in [text(&pages.waiting(&spec("Final"))), pages.notice(notice).text] {
+            assert!(html.contains("<b>Arena</b> <span dir=\"auto\">Final</span>"), "{html}");
+            assert!(!html.contains("{{"), "{html}");
         }
+        let page = pages.waiting(&spec("Final"));
+        assert!(pages.first_visit_bytes(&page) < FIRST_VISIT_BYTES_MAX, "so may theirs be");
+        assert_eq!(pages.policy.matches("'sha256-").count(), 2, "{}", pages.policy);
     }
 
     #[test]

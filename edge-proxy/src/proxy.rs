@@ -23,6 +23,7 @@ use crate::desk::{self, BODY_BYTES_MAX, Desk, Forward, Outcome};
 use crate::fields;
 use crate::stream;
 use crate::visit::{Visit, is_plain_target};
+use crate::words::Language;
 
 /// A client that takes longer than this to accept one write is dropped.
 pub const CLIENT_WRITE_MAX: Duration = Duration::from_secs(30);
@@ -122,7 +123,8 @@ impl Proxy {
         if length.is_some_and(|length: u64| length > forward.body_bytes_max) {
             let host = fields.get("host").and_then(|host| host.to_str().ok());
             let host = host.unwrap_or_default().to_owned();
-            let answer = self.desk.origin_failed(ctx.wants.unwrap_or(Wants::Data), &host, 413);
+            let wants = ctx.wants.unwrap_or(Wants::Data);
+            let answer = self.desk.origin_failed(wants, language_of(session), &host, 413);
             self.write_last(session, answer).await?;
             return Ok(true);
         }
@@ -403,7 +405,7 @@ impl ProxyHttp for Proxy {
             let host = session.req_header().headers.get("host").and_then(|host| host.to_str().ok());
             let host = host.unwrap_or_default().to_owned();
             let wants = ctx.wants.unwrap_or(Wants::Data);
-            let answer = self.desk.origin_failed(wants, &host, status);
+            let answer = self.desk.origin_failed(wants, language_of(session), &host, status);
             // If even this cannot be written, the client is gone.
             let _ = self.write_last(session, answer).await;
         }
@@ -427,4 +429,10 @@ impl ProxyHttp for Proxy {
             self.desk.outbox.origin_failed();
         }
     }
+}
+
+/// The language that a visitor asks for.
+fn language_of(session: &Session) -> Language {
+    let asked = session.req_header().headers.get("accept-language");
+    Language::wanted(asked.and_then(|value| value.to_str().ok()))
 }

@@ -18,6 +18,7 @@ use crate::pages::{PlaceText, safe_path};
 use crate::route::Route;
 use crate::score::Evidence;
 use crate::visit::Visit;
+use crate::words::{Language, Word};
 
 /// What clients may ask, and what they are answered (OpenAPI).
 const DESCRIPTION: &str = include_str!("../openapi.json");
@@ -432,43 +433,28 @@ impl Desk {
             Some(room.position(&place.claims)?.saturating_sub(front + 1))
         });
         let is_turn = place.is_some_and(|place| self.is_turn(visit, room, place));
-        let ahead_text = match (room.phase(), ahead) {
-            (Phase::Open | Phase::Paused, Some(ahead)) if !is_turn => {
-                format!("{ahead} ahead of you")
-            }
-            _ => String::new(),
+        let ahead = match room.phase() {
+            Phase::Open | Phase::Paused if !is_turn => ahead,
+            _ => None,
         };
         let (heading, text) = match (room.phase(), place.is_some(), is_turn) {
-            (Phase::SoldOut, ..) => {
-                ("Sold out", "Every seat is sold. There is nothing to wait for any more.")
-            }
-            (Phase::Closed, ..) => ("The sale is over", "There is nothing to wait for any more."),
-            (_, false, _) => (
-                "You have no place yet",
-                "Your browser did not send a place. Please allow cookies for this site and open the page again.",
-            ),
-            (_, _, true) => ("It is your turn", "Enter now. Your turn is kept for you."),
-            (Phase::Scheduled, ..) if room.has_draw() => (
-                "The sale has not opened yet",
-                "You have a place. The order will be drawn at the opening.",
-            ),
-            (Phase::Scheduled, ..) => {
-                ("The sale has not opened yet", "You have a place. Nobody has entered yet.")
-            }
-            (Phase::Paused, ..) => {
-                ("The line is paused", "The operator has paused the line. Your place is kept.")
-            }
-            (Phase::Open, ..) => {
-                ("You are in line", "Your place is kept for you, also when you close this page.")
-            }
+            (Phase::SoldOut, ..) => (Word::SOLD_OUT, Some(Word::SOLD_OUT_TEXT)),
+            (Phase::Closed, ..) => (Word::CLOSED, None),
+            (_, false, _) => (Word::NO_PLACE, Some(Word::NO_PLACE_TEXT)),
+            (_, _, true) => (Word::YOUR_TURN, Some(Word::YOUR_TURN_TEXT)),
+            (Phase::Scheduled, ..) if room.has_draw() => (Word::SCHEDULED, Some(Word::DRAW_TEXT)),
+            (Phase::Scheduled, ..) => (Word::SCHEDULED, Some(Word::SCHEDULED_TEXT)),
+            (Phase::Paused, ..) => (Word::PAUSED, Some(Word::PAUSED_TEXT)),
+            (Phase::Open, ..) => (Word::WAITING, None),
         };
         let text = PlaceText {
             title: &room.room.spec.title,
             event: room.event().as_str(),
             to,
+            language: Language::wanted(visit.field("accept-language")),
             heading,
             text,
-            ahead: &ahead_text,
+            ahead,
             has_draw: room.has_draw(),
             // Asking for the page again gives a place, while there are any to give.
             may_enter: is_turn || (place.is_none() && !decide::is_over(room.phase())),

@@ -26,7 +26,9 @@ use crate::door::Door;
 use crate::geo::{Geo, GeoError};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::pages::Pages;
 use crate::proxy::Proxy;
+use crate::template::{Template, TemplateError};
 use crate::{admin, sync};
 
 /// How long requests under way get to finish when the edge stops.
@@ -51,6 +53,9 @@ pub enum StartError {
     /// A geo file.
     #[error(transparent)]
     Geo(#[from] GeoError),
+    /// The frame of the pages.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     /// The controller's client.
     #[error("client for the controller cannot be set up")]
     Controller(#[from] ControllerError),
@@ -124,6 +129,10 @@ pub fn start(config: EdgeConfig, parts: EdgeParts) -> Result<Edge, StartError> {
                 .to_vec()
         }
     };
+    let template = match &config.pages.template {
+        Some(file) => Template::load(file)?,
+        None => Template::default(),
+    };
     let desk = Arc::new(Desk::new(DeskParts {
         name: config.name.clone(),
         keyring,
@@ -131,6 +140,7 @@ pub fn start(config: EdgeConfig, parts: EdgeParts) -> Result<Edge, StartError> {
         limits: Limits::new(&config.limits),
         geo: Geo::open(&config.geo)?,
         metrics: Metrics::new()?,
+        pages: Pages::new(template),
         body_bytes_max: config.origin.body_bytes_max,
         streams_max: config.limits.streams_max,
         binding_key,

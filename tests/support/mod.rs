@@ -1,5 +1,7 @@
 //! Helpers that read as sentences: they hide ports, cookies, processes and waiting.
 
+pub mod axe;
+pub mod browser;
 pub mod fleet;
 pub mod processes;
 pub mod stack;

@@ -192,6 +192,53 @@ async fn the_gaps_of_a_draw_stand_where_their_numbers_do() {
 }
 
 #[tokio::test]
+async fn who_joins_around_the_opening_is_in_one_cohort() {
+    let opens_at = NOW.plus_secs(10);
+    let spec = RoomSpec { draw: Some(Beacon::None), opens_at: Some(opens_at), ..spec() };
+    let mut stage = Stage::with_room(spec).await;
+    let keyring = key_from(NOW);
+    let line = stage.tick(&keyring, NOW).await.line();
+    let ms = Duration::from_millis;
+    let just_before = NOW.plus(ms(9_999));
+    // Three edges take blocks of different sizes, each at this moment.
+    let lease = async |stage: &Stage, at: Timestamp| {
+        let mut nums = Vec::new();
+        for (edge, count) in [("edge-1", 3), ("edge-2", 1), ("edge-3", 20)] {
+            let (line, edge) = (line.clone(), edge.parse().unwrap());
+            let first = stage.store.lease(line, Lane::Standard, count, edge, at).await;
+            let first = first.unwrap().unwrap();
+            nums.extend(first..first + count);
+        }
+        nums
+    };
+    let at_last = lease(&stage, just_before).await;
+    let view = stage.tick(&keyring, just_before).await;
+    assert_eq!((view.phase, view.orders), (Phase::Scheduled, [Order::Unknown; 3]));
+    // At the very moment, before anybody has heard of the opening, and twice by two leaders.
+    let at_once = lease(&stage, opens_at).await;
+    let view = stage.tick(&keyring, opens_at).await;
+    let late = lease(&stage, opens_at.plus(ms(1))).await;
+    let again = stage.tick(&keyring, opens_at.plus(ms(1))).await;
+    let mut stage = stage.restarted(opens_at.plus(ms(2))).await;
+    let other = stage.tick(&keyring, opens_at.plus(ms(2))).await;
+    assert_eq!((again.orders, other.orders), (view.orders, view.orders));
+    let Order::Drawn { count, .. } = view.orders[1] else { panic!("{:?}", view.orders) };
+    // A number tells the cohort, whenever its edge hands it out within the lease.
+    assert!(at_last.iter().chain(&at_once).all(|num| *num <= count), "{count}: {at_once:?}");
+    assert!(late.iter().all(|num| *num > count), "{count}: {late:?}");
+    for num in late {
+        assert_eq!(view.orders[1].position(num), Some(num), "behind all who are drawn");
+    }
+    let drawn = at_last.iter().chain(&at_once).map(|num| view.orders[1].position(*num));
+    let mut drawn: Vec<u64> = drawn.map(Option::unwrap).collect();
+    assert!(drawn.iter().all(|position| (1..=count).contains(position)));
+    drawn.sort_unstable();
+    drawn.dedup();
+    assert_eq!(drawn.len(), 48, "nobody shares a position");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_draw_waits_for_its_beacon_and_is_never_announced_too_late() {
     let of = "the lottery".to_owned();
     let with_draw = RoomSpec {

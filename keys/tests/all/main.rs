@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // the helpers are tests as well
 
 mod bytes;
+mod chance;
 mod command;
 mod draw;
 mod files;

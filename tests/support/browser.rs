@@ -1,0 +1,171 @@
+//! A real browser: a headless Chromium that tests drive and look at.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use reqwest::{Method, Url};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use super::{PATIENCE, eventually};
+
+/// A headless Chromium with its driver; dropping it stops both.
+pub struct Browser {
+    /// Drives it.
+    pub client: Client,
+    _driver: Child,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// Starts one with a window of a laptop.
+    pub async fn start() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver runs: `make tools` installs it");
+        let url = format!("http://127.0.0.1:{port}");
+        eventually("the driver answers", || async {
+            reqwest::get(format!("{url}/status")).await.is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
+        let profile = tempfile::tempdir().unwrap();
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1280,900",
+            // A person's browser: the driver's own mark would put it into the suspect lane.
+            "--disable-blink-features=AutomationControlled",
+            "--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
+            &format!("--user-data-dir={}", profile.path().display()),
+        ]
+        .map(str::to_owned);
+        let capabilities = json!({"goog:chromeOptions": {"args": arguments}});
+        let capabilities = capabilities.as_object().unwrap().clone();
+        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&url)
+            .await
+            .unwrap();
+        Self { client, _driver: driver, _profile: profile }
+    }
+
+    /// Opens a page of the edge.
+    pub async fn open(&self, edge: SocketAddr, path: &str) {
+        self.client.goto(&format!("http://{edge}{path}")).await.unwrap();
+    }
+
+    /// Waits for an element by its `data-test` name, and clicks it.
+    pub async fn click(&self, name: &str) {
+        let selector = selector(name);
+        let element = self.wait_for(&selector).await;
+        // Scrolled into the middle, so that nothing that sticks to an edge covers it.
+        let arguments = vec![json!(element)];
+        let script = "arguments[0].scrollIntoView({block: 'center'})";
+        self.client.execute(script, arguments).await.unwrap();
+        eventually(&format!("{name} can be clicked"), || async {
+            match self.client.find(Locator::Css(&selector)).await {
+                Ok(element) => element.click().await.is_ok(),
+                Err(_) => false,
+            }
+        })
+        .await;
+    }
+
+    /// Waits for an element.
+    pub async fn wait_for(&self, selector: &str) -> fantoccini::elements::Element {
+        let wait = self.client.wait().at_most(PATIENCE).every(Duration::from_millis(50));
+        match wait.for_element(Locator::Css(selector)).await {
+            Ok(element) => element,
+            Err(error) => {
+                let page = self.client.source().await.unwrap_or_default();
+                panic!("{selector} never appeared: {error}\n{page}");
+            }
+        }
+    }
+
+    /// What a script returns, null if it fails.
+    pub async fn tells(&self, script: &str) -> Value {
+        self.client.execute(script, vec![]).await.unwrap_or(Value::Null)
+    }
+
+    /// Waits until a script returns `true`.
+    pub async fn until(&self, what: &str, script: &str) {
+        eventually(what, || async { self.tells(script).await == json!(true) }).await;
+    }
+
+    /// What a person has asked of their system: a light or a dark page, moving or still.
+    pub async fn prefers(&self, scheme: &str, motion: &str) {
+        let features = json!([
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": motion},
+        ]);
+        self.devtools("Emulation.setEmulatedMedia", json!({"features": features})).await;
+    }
+
+    /// A screen of this many CSS pixels. A page that is zoomed in has fewer of them: 1280 wide at
+    /// 400 % is 320.
+    pub async fn screen(&self, width: u32, height: u32) {
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    /// Whether pages run their scripts; ours from outside still do.
+    pub async fn runs_script(&self, does: bool) {
+        self.devtools("Emulation.setScriptExecutionDisabled", json!({"value": !does})).await;
+    }
+
+    /// Asks Chromium itself, by the protocol of its developer tools.
+    pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
+        let command = DevTools(json!({"cmd": command, "params": parameters}));
+        self.client.issue_cmd(command).await.unwrap()
+    }
+
+    /// Keeps a picture, for people, where the build keeps its output.
+    pub async fn picture(&self, name: &str) {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("journey");
+        std::fs::create_dir_all(&folder).unwrap();
+        let png = self.client.screenshot().await.unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
+    }
+}
+
+/// Finds an element by its `data-test` name.
+pub fn selector(name: &str) -> String {
+    format!("[data-test=\"{name}\"]")
+}
+
+/// A command that only Chromium's driver knows.
+#[derive(Debug)]
+struct DevTools(Value);
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(
+        &self,
+        base_url: &Url,
+        session_id: Option<&str>,
+    ) -> Result<Url, <Url as std::str::FromStr>::Err> {
+        let session = session_id.unwrap_or_default();
+        base_url.join(&format!("session/{session}/goog/cdp/execute"))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.0.to_string()))
+    }
+}
