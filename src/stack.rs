@@ -80,7 +80,9 @@ impl Stack {
             bind("origin's load report", origin.internal_listen)?;
         edge.origin.addr = origin_addr;
         edge.controller.url = format!("http://{controller_addr}");
-        if let Some(report) = &mut controller.origin {
+        // The port is known only now; whoever reports instead of our origin is left as configured.
+        let ours = format!("http://{}", origin.internal_listen);
+        if let Some(report) = controller.origin.as_mut().filter(|report| report.load_url == ours) {
             report.load_url = format!("http://{origin_internal_addr}");
         }
 

@@ -27,6 +27,7 @@ mod passes;
 mod proxying;
 mod restarts;
 mod rotation;
+mod sold_out;
 mod tls;
 mod turns;
 mod waiting_page;

@@ -59,6 +59,7 @@ impl Stage {
         for (key, value) in [("num", 4210), ("position", 4210), ("front", 1200), ("ahead", 3009)] {
             place[key] = json!(value);
         }
+        place["claim_secs"] = json!(600);
         let front = &mut scene.front.1["front"];
         front["phase"] = json!("open");
         front["t0"] = json!(now);
@@ -80,6 +81,8 @@ async fn answer(scene: Arc<Mutex<Scene>>, edge: Visitor, request: Request) -> Re
     let said = match path.strip_prefix("/api/v1/queue/") {
         Some("status" | "join") => Some(scene.place),
         Some("claim") => Some((503, json!({"code": "busy"}))),
+        Some("transfer") => Some((201, json!({"code": "K7QM-2XWF", "expires_at": 0}))),
+        Some("transfer/redeem") => Some((404, json!({"code": "unknown-code"}))),
         Some("evidence") => return StatusCode::NO_CONTENT.into_response(),
         Some(other) if other.ends_with("/front") => Some(scene.front),
         Some(_) => Some((409, json!({"code": "not-near"}))),
@@ -199,6 +202,68 @@ async fn an_operators_template_is_as_good_to_read() {
     assert_eq!(brand, "rgba(240, 166, 211, 1)", "the template's own style counts");
     browser.client.clone().close().await.unwrap();
     edge.stop().await;
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_has_a_countdown_and_time_to_get_ready() {
+    let stack = TestStack::start_standing().await;
+    let stage = Stage::before(&stack, stack.edge).await;
+    let browser = Browser::start().await;
+    stage.shows(&browser, &STATES[0], "en").await;
+    // The turn comes while the page looks on, so it knows how long it is kept.
+    stage.play(|scene| {
+        scene.place.1["state"] = json!("your_turn");
+        for lane in scene.front.1["front"]["lanes"].as_array_mut().unwrap() {
+            lane["f0"] = json!(5000);
+        }
+    });
+    let left = browser.wait_for(&selector("left")).await;
+    browser.wait_for("main[data-state=your_turn]").await;
+    browser.until("the time is shown", "return !document.getElementById('left-line').hidden").await;
+    let first = left.text().await.unwrap();
+    assert!(first == "10:00" || first.starts_with("09:"), "{first}");
+    browser
+        .until(
+            "it runs",
+            &format!("return document.getElementById('left').textContent !== '{first}'"),
+        )
+        .await;
+    axe_looks(&browser, "countdown").await;
+
+    browser.click("later").await;
+    browser
+        .until("the page is calm", "return document.documentElement.hasAttribute('data-later')")
+        .await;
+    assert!(
+        browser.tells("return document.activeElement.id").await == "enter",
+        "focus is not lost"
+    );
+    axe_looks(&browser, "later").await;
+    // What was asked for and how long there is survive a reload, but for the wish to wait.
+    browser.client.refresh().await.unwrap();
+    browser
+        .until("the time is known again", "return !document.getElementById('left-line').hidden")
+        .await;
+
+    browser.tells("document.getElementById('move').open = true").await;
+    browser.click("show-code").await;
+    browser
+        .until(
+            "the code is shown",
+            "return document.getElementById('moving-code').textContent === 'K7QM-2XWF'",
+        )
+        .await;
+    browser.wait_for(&selector("their-code")).await.send_keys("nonsense").await.unwrap();
+    browser.click("use-code").await;
+    browser
+        .until(
+            "a bad code is refused",
+            "return document.getElementById('move-said').textContent.includes('not good')",
+        )
+        .await;
+    axe_looks(&browser, "moving").await;
+    browser.client.clone().close().await.unwrap();
     stack.stop().await;
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
-use crate::config::Token;
+use crate::config::{DrandConfig, Token};
 use crate::control::{CONTROL_PERIOD, Control, ControlError, HeardNow, Inbox, Snapshot};
 use crate::metrics::Metrics;
 use crate::signals::{Heard, Sight};
@@ -31,8 +31,8 @@ const FOLLOW_PERIOD: Duration = Duration::from_millis(200);
 pub(crate) struct App {
     pub name: Owner,
     pub tokens: Vec<Token>,
-    /// Whether somebody asks drand for its rounds.
-    pub has_drand: bool,
+    /// Who is asked for rounds of drand.
+    pub drand: Option<DrandConfig>,
     pub clock: Arc<Clock>,
     pub store: Store,
     pub keyring: ArcSwap<Keyring>,

@@ -7,6 +7,8 @@ use admission_api::{RoomError, RoomSpec};
 use keys::{Beacon, Owner, Secret};
 use serde::Deserialize;
 
+use crate::drand::Chain;
+
 /// Why the configuration was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -99,6 +101,13 @@ impl OriginConfig {
 pub struct DrandConfig {
     /// `http://` or `https://`, for example `https://api.drand.sh`.
     pub url: String,
+    /// The networks whose rounds a draw may wait for: quicknet, unless others are named.
+    #[serde(default = "quicknet")]
+    pub chains: Vec<Chain>,
+}
+
+fn quicknet() -> Vec<Chain> {
+    vec![Chain::quicknet()]
 }
 
 /// `[store]`: where rooms, numbers, fronts and claims are kept.
@@ -255,7 +264,7 @@ impl ControllerConfig {
         }
         for (index, room) in self.rooms.iter().enumerate() {
             room.check()
-                .and_then(|()| check_source(room, self.drand.is_some()))
+                .and_then(|()| check_source(room, self.drand.as_ref()))
                 .map_err(|source| ConfigError::Room { event: room.event.clone(), source })?;
             if self.rooms[..index].iter().any(|other| other.event == room.event) {
                 return refuse(format!("rooms[{index}].event"), "an event of its own");
@@ -265,15 +274,21 @@ impl ControllerConfig {
     }
 }
 
-/// Whether somebody can be asked for the beacon of a room's draw.
-pub(crate) fn check_source(room: &RoomSpec, has_drand: bool) -> Result<(), RoomError> {
-    match room.draw {
-        Some(Beacon::Drand { .. }) if !has_drand => Err(RoomError {
-            key: "draw",
-            expected: "possible without [drand] in the configuration",
-        }),
-        Some(Beacon::Drand { .. } | Beacon::Operator { .. } | Beacon::None) | None => Ok(()),
+/// Whether somebody can be asked for the beacon of a room's draw, and nobody can know it before the
+/// opening.
+pub(crate) fn check_source(room: &RoomSpec, drand: Option<&DrandConfig>) -> Result<(), RoomError> {
+    let refuse = |key, expected| Err(RoomError { key, expected });
+    let Some(Beacon::Drand { chain, round }) = &room.draw else { return Ok(()) };
+    let Some(drand) = drand else {
+        return refuse("draw", "possible without [drand] in the configuration");
+    };
+    let Some(chain) = drand.chains.iter().find(|known| known.hash == *chain) else {
+        return refuse("draw.chain", "the hash of one of drand.chains");
+    };
+    if room.opens_at.is_some_and(|opens_at| chain.takes_place_at(*round) <= opens_at) {
+        return refuse("draw.round", "a round that takes place after opens_at");
     }
+    Ok(())
 }
 
 /// What the parser says, without the text it says it about.
@@ -303,6 +318,35 @@ mod tests {
         assert_eq!(config.rooms[0].event.as_str(), "wc2026-final");
         assert!(config.origin.is_some());
         assert!(!format!("{config:?}").contains(config.tokens[0].token.expose()));
+    }
+
+    #[test]
+    #[rustfmt::skip] // reads in columns
+    fn a_draw_waits_for_a_round_that_nobody_can_know_at_the_opening() {
+        let quicknet = Chain::quicknet();
+        let taken = |round, secs| (quicknet.hash.clone(), round, quicknet.takes_place_at(round).plus_secs(secs));
+        let (other, before) = ("8990".repeat(16), quicknet.takes_place_at(999));
+        //              chain and round, opens_at                            refused for
+        check_round(taken(1000, 0),                                          Some("draw.round"));
+        check_round(taken(1000, 1),                                          Some("draw.round"));
+        check_round(taken(u64::MAX, 0),                                      Some("draw.round")); // far, and no overflow
+        check_round((other, 1000, before),                                   Some("draw.chain"));
+        check_round((quicknet.hash.clone(), 1000, before),                   None);
+    }
+
+    #[track_caller]
+    fn check_round(
+        (chain, round, opens_at): (String, u64, keys::Timestamp),
+        refused: Option<&str>,
+    ) {
+        let config = ControllerConfig::parse(SAMPLE, Path::new("controller.toml")).unwrap();
+        let mut room = config.rooms[0].clone();
+        room.opens_at = Some(opens_at);
+        room.draw = Some(Beacon::Drand { chain, round });
+        let drand: DrandConfig = toml::from_str("url = \"https://api.drand.sh\"").unwrap();
+        let answer = check_source(&room, Some(&drand));
+        assert_eq!(answer.err().map(|error| error.key), refused);
+        assert_eq!(check_source(&room, None).unwrap_err().key, "draw");
     }
 
     #[test]

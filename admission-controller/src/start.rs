@@ -125,7 +125,7 @@ pub async fn start(
     let app = Arc::new(App {
         name: config.name.clone(),
         tokens: config.tokens,
-        has_drand: config.drand.is_some(),
+        drand: config.drand.clone(),
         clock: Arc::clone(&clock),
         store: store.clone(),
         keyring: ArcSwap::from_pointee(keyring),

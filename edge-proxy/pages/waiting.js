@@ -23,7 +23,9 @@ const model = {
   range: null,        // the wait as shown, [least, most] in seconds
   slowedUntil: 0,     // until then the reason for a longer wait is shown
   confirmAt: 0,       // not before this is the edge asked for our turn
+  waitedAt: 0,        // when it last was not our turn yet: a turn is kept from then on, at least
   isLater: false,     // the visitor has asked for more time at their turn
+  isMoved: false,     // the place is on another device
 };
 
 /** Who asked for more time is called again this long before the turn is over. */
@@ -59,8 +61,8 @@ function stateOf(m, now) {
   return phase === 'scheduled' ? 'scheduled' : 'waiting';
 }
 
-/** When a turn that has come is over, in milliseconds. */
-const turnEndsAt = (m) => 1000 * m.place.expires_at;
+/** Until when a turn is surely kept, in milliseconds; 0 if this page has not seen it come. */
+const turnEndsAt = (m) => m.waitedAt ? Math.min(m.waitedAt + 1000 * m.place.claim_secs, 1000 * m.place.expires_at) : 0;
 /** At their turn a visitor may ask for more time, until there is just enough to be called again. */
 const mayBeLater = (m, now) => turnEndsAt(m) - now > CALL_AGAIN_MS;
 
@@ -71,9 +73,17 @@ function rangeOf(m) {
   return pace > 0 ? [secs * .75, secs * 1.25] : null;
 }
 
-/** Seconds to the next look at the front, before jitter: the nearer the turn, the sooner. */
+const pollOf = (m) => (m.front && m.front.poll) || { near_secs: 2, far_secs: 15 };
+/** Seconds to the next look at the front, before jitter: soon where news are near. */
 function pollSecs(m, now) {
-  const { near_secs: near, far_secs: far } = (m.front && m.front.poll) || { near_secs: 2, far_secs: 15 };
+  // What is left may be sold at any moment, and everybody is told within five seconds.
+  const isEnding = m.front && ['few', 'in_holds'].includes(m.front.stock);
+  return isEnding ? Math.min(pollOf(m).near_secs, turnSecs(m, now)) : turnSecs(m, now);
+}
+
+/** The same as far as our turn goes: the nearer, the sooner. */
+function turnSecs(m, now) {
+  const { near_secs: near, far_secs: far } = pollOf(m);
   const state = stateOf(m, now);
   if (!m.front || state === 'joining') return near;
   let left = far * 8;
@@ -142,16 +152,19 @@ function takePlace(status) {
     model.range = null;
   }
   model.shown = Math.max(model.shown, Number(status.front) || 0, frontAt(model.front, status.lane, now()));
-  const key = `${status.lane} ${status.num} ${status.issued_at}`;
+  const key = `${status.lane} ${status.num} ${status.position}`;
   const known = store('wr-start-');
   const ahead = status.position === null ? 0 : aheadOf(model); // the draw gives it at the opening
-  model.ahead0 = Math.max(ahead, known && known.key === key ? known.ahead0 : 0);
-  store('wr-start-', { key, ahead0: model.ahead0 });
+  const before = known && known.key === key ? known : { ahead0: 0, waitedAt: 0 };
+  model.ahead0 = Math.max(ahead, before.ahead0);
+  model.waitedAt = status.state === 'waiting' ? now() : before.waitedAt;
+  store('wr-start-', { key, ahead0: model.ahead0, waitedAt: model.waitedAt });
   if (heldPlace && status.place) store('wr-place-', heldPlace = status.place);
 }
 
-function end() {
+function end(code) {
   model.isEnded = true;
+  model.isMoved = code === 'place-moved';
   model.place = null;
   store('wr-start-', null);
   store('wr-place-', heldPlace = null);
@@ -181,7 +194,7 @@ async function join() {
 async function readPlace() {
   const { status, said } = await ask(`${api}status?event_id=${encodeURIComponent(eventId)}`);
   if (status === 200) takePlace(said);
-  else if (status === 410 || (status === 404 && (model.place || store('wr-start-')))) end();
+  else if (status === 410 || (status === 404 && (model.place || store('wr-start-')))) end(said?.code);
   else if (status === 404) return join();
   return status !== 0 && status < 500;
 }
@@ -214,7 +227,7 @@ async function takeFront(said) {
 let stream = null;
 function follow() {
   const state = stateOf(model, now());
-  const isNear = model.hasCookies && state === 'waiting' && pollSecs(model, now()) <= model.front.poll.near_secs;
+  const isNear = model.hasCookies && state === 'waiting' && turnSecs(model, now()) <= pollOf(model).near_secs;
   if (document.hidden || !isNear || !window.EventSource) {
     if (stream) stream.close();
     stream = null;
@@ -245,6 +258,10 @@ async function poll() {
   if (isHeard) {
     model.heardAt = now();
     model.lostSince = 0;
+    if (stateOf(model, now()) === 'waiting' && aheadOf(model)) {
+      model.waitedAt = now();
+      store('wr-start-', { ...store('wr-start-'), waitedAt: model.waitedAt });
+    }
   } else {
     model.lostSince ||= model.heardAt || now();
   }
@@ -303,11 +320,12 @@ async function enter() {
     model.place.state = 'waiting';
     model.notice = 'notYet';
     model.confirmAt = now() + 1000 * Math.max(retrySecs, pollSecs(model, now()));
-    if (said?.place) takePlace(said); // moved to another lane
+    if (said?.code === 'came-back') model.notice = 'cameBack';
+    if (said?.place) takePlace(said); // near the front again, or in another lane
     else if (said?.lane !== lane) await readPlace();
     poll();
   } else if (said?.code === 'sale-over' && model.front) model.front.phase = said.phase;
-  else if ([403, 404, 410].includes(status)) end();
+  else if ([403, 404, 410].includes(status)) end(said?.code);
   else model.notice = 'busy';
   paint();
 }
@@ -458,7 +476,8 @@ function paint() {
   }
 
   setText(byId('heading'), words[state === 'lost' ? 'waiting' : state] || '');
-  setText(byId('lead'), words[model.isLater ? 'laterText' : isDrawing ? 'drawText' : `${state}Text`] || '');
+  const isMoved = state === 'expired' && model.isMoved;
+  setText(byId('lead'), words[model.isLater ? 'laterText' : isDrawing ? 'drawText' : isMoved ? 'movedText' : `${state}Text`] || '');
 
   show('dial', isInLine && !(isStill && !isCounting));
   if (isInLine) {
@@ -483,9 +502,9 @@ function paint() {
   show('next', isInLine && state !== 'paused');
   setText(byId('next'), words.nextText);
   const left = isTurn ? turnEndsAt(model) - at : 0;
-  show('left-line', isTurn && left < 3600000);
+  show('left-line', left > 0);
   setText(byId('left'), countdown(left));
-  show('later', isTurn && !model.isLater && left < 3600000 && mayBeLater(model, at));
+  show('later', isTurn && !model.isLater && mayBeLater(model, at));
   show('enter', isTurn);
   setText(byId('enter'), model.isEntering ? '…' : words.enter);
   byId('enter').setAttribute('aria-disabled', model.isEntering);
@@ -518,6 +537,7 @@ function paint() {
     setText(byId('front'), number.format(model.shown));
     byId('position').dataset.value = positionOf(model);
     byId('front').dataset.value = model.shown;
+    show('kept', !left); // one time is enough
     setText(byId('kept'), fill('kept', moment(place.expires_at * 1000)));
     const code = visitorOf(place);
     show('code-row', code);
@@ -530,7 +550,8 @@ function paint() {
   setText(document.querySelector('title'), isTurn ? `★ ${words.your_turn} · ${title}`
     : isInLine && !isStill ? `${number.format(ahead)} · ${title}` : `${words[state === 'lost' ? 'waiting' : state]} · ${title}`);
   setIcon(isTurn ? '#0a7a4b' : '');
-  announceProgress(isTurn && !model.isLater && !mayBeLater(model, at) ? 'last_call' : state, ahead);
+  const isLastCall = left > 0 && !mayBeLater(model, at);
+  announceProgress(isLastCall ? 'last_call' : state, ahead);
 }
 
 function drawArc(part) {
@@ -552,6 +573,12 @@ function visitorOf(place) {
   } catch {
     return '';
   }
+}
+
+/** Says a word beside the codes, and aloud. */
+function say(key) {
+  setText(byId('move-said'), words[key]);
+  announce(words[key]);
 }
 
 let audio = null;
@@ -589,6 +616,24 @@ byId('copy').addEventListener('click', async () => {
   try { await navigator.clipboard.writeText(byId('code').textContent); } catch { document.execCommand('copy'); }
   setText(byId('copy'), `${words.copy} ✓`);
   announce(byId('copy').textContent);
+});
+byId('show-code').addEventListener('click', async () => {
+  const { status, said } = await ask(`${api}transfer`, {});
+  if (status !== 201) return say('busy');
+  show('moving', true);
+  setText(byId('moving-code'), said.code);
+  announce(`${said.code}. ${words.moveText}`);
+});
+byId('bring').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const { status, said } = await ask(`${api}transfer/redeem`, { code: byId('their-code').value });
+  if (status !== 200) return say([404, 422].includes(status) ? 'codeWrong' : 'busy');
+  byId('their-code').value = '';
+  byId('move').open = false;
+  if (said.state === 'admitted' || said.pass) return location.reload();
+  model.isEnded = false;
+  takePlace(said);
+  await poll();
 });
 byId('language').addEventListener('change', async (event) => {
   try { localStorage.setItem('wr-language', event.target.value); } catch { /* forbidden */ }

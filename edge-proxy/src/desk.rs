@@ -7,7 +7,7 @@ use std::sync::Arc;
 use admission_api::{Claim, ClaimOutcome, EndReason, EndRequest, Problem, Reason, RoomMode};
 use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit as _};
-use keys::{Id128, Keyring, Lane, Owner, Pass, Phase, Place, Timestamp};
+use keys::{Id128, Keyring, Lane, Owner, Pass, Phase, Place, StockBand, Timestamp};
 use quick_cache::sync::Cache;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
@@ -479,8 +479,26 @@ impl Desk {
         Answer::problem(&problem, Verdict::Refuse.label()).retry_after(retry_secs)
     }
 
-    /// When to look again: the nearer the turn, the sooner.
+    /// When to look again: soon where news are near, of the turn or of what is left.
     pub(crate) fn poll_secs(
+        &self,
+        room: &RoomNow,
+        standing: Option<&Standing>,
+        now: Timestamp,
+    ) -> u32 {
+        let secs = self.turn_secs(room, standing, now);
+        let Some(front) = &room.front else { return secs };
+        match front.claims.stock {
+            // It may all be sold at any moment, and everybody is told within five seconds.
+            Some(StockBand::Few | StockBand::InHolds) => {
+                secs.min(front.claims.poll.near_secs.max(1))
+            }
+            Some(StockBand::Plenty | StockBand::None) | None => secs,
+        }
+    }
+
+    /// When to look again as far as the turn goes: the nearer, the sooner.
+    pub(crate) fn turn_secs(
         &self,
         room: &RoomNow,
         standing: Option<&Standing>,

@@ -91,7 +91,7 @@ impl Desk {
             return refuse(Problem::new(404, "no-place", "You have no place in this line"), 1);
         };
         self.charge(Budget::Place(standing.place.claims.sub))?;
-        let poll_secs = self.poll_secs(&room, Some(&standing), visit.now);
+        let poll_secs = self.turn_secs(&room, Some(&standing), visit.now);
         if poll_secs > near_secs(&room) {
             let problem = Problem::new(409, "not-near", "Your turn is not near yet")
                 .detail("read the front instead")

@@ -124,7 +124,7 @@ pub(super) async fn put(
         let refusal = Refusal::new(422, "room-refused", "the room does not fit");
         return Err(refusal.with("key", "event").with("expected", "the event of the path"));
     }
-    let fits = spec.check().and_then(|()| check_source(&spec, app.has_drand));
+    let fits = spec.check().and_then(|()| check_source(&spec, app.drand.as_ref()));
     fits.and_then(|()| match view(&app, &event) {
         Ok(old) => check_draw(&old, &spec),
         Err(_) => Ok(()),
