@@ -532,6 +532,7 @@ function paint() {
   const isKept = place && (isInLine || state === 'sold_out');
   show('tell-row', isKept || model.isLater);
   show('foot', isKept || isTurn);
+  show('access', isInLine && place.lane === 'standard');
   if (place) {
     setText(byId('position'), number.format(positionOf(model)));
     setText(byId('front'), number.format(model.shown));
@@ -575,9 +576,9 @@ function visitorOf(place) {
   }
 }
 
-/** Says a word beside the codes, and aloud. */
-function say(key) {
-  setText(byId('move-said'), words[key]);
+/** Says a word beside a code, and aloud. */
+function say(where, key) {
+  setText(byId(where), words[key]);
   announce(words[key]);
 }
 
@@ -619,15 +620,24 @@ byId('copy').addEventListener('click', async () => {
 });
 byId('show-code').addEventListener('click', async () => {
   const { status, said } = await ask(`${api}transfer`, {});
-  if (status !== 201) return say('busy');
+  if (status !== 201) return say('move-said', 'busy');
   show('moving', true);
   setText(byId('moving-code'), said.code);
   announce(`${said.code}. ${words.moveText}`);
 });
+byId('use-access').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const { status, said } = await ask(`${api}join`, { access_code: byId('access-code').value });
+  if (![200, 201].includes(status)) return say('access-said', [0, 429, 503].includes(status) ? 'busy' : 'accessWrong');
+  takePlace(said);
+  model.notice = 'accessCounts';
+  announce(words.accessCounts);
+  await poll();
+});
 byId('bring').addEventListener('submit', async (event) => {
   event.preventDefault();
   const { status, said } = await ask(`${api}transfer/redeem`, { code: byId('their-code').value });
-  if (status !== 200) return say([404, 422].includes(status) ? 'codeWrong' : 'busy');
+  if (status !== 200) return say('move-said', [404, 422].includes(status) ? 'codeWrong' : 'busy');
   byId('their-code').value = '';
   byId('move').open = false;
   if (said.state === 'admitted' || said.pass) return location.reload();

@@ -17,6 +17,7 @@ use crate::desk::Desk;
 use crate::live::RoomNow;
 use crate::pages::Notice;
 use crate::visit::Visit;
+use crate::words::{Language, Word};
 
 /// What is hashed.
 const FIELDS: [&str; 2] = ["user-agent", "accept-language"];
@@ -132,11 +133,11 @@ impl Desk {
             .with("transfer", "/api/v1/queue/transfer");
         let page = self.pages.notice(Notice {
             title: visit.host,
-            heading: "This place belongs to another browser",
-            text: "Please go on in the browser that joined the line. There you can also get a code \
-                   that moves your place to this device.",
+            language: Language::wanted(visit.field("accept-language")),
+            heading: Word::OTHER_BROWSER,
+            text: Word::OTHER_BROWSER_TEXT,
         });
-        Answer::refusal(&problem, visit.wants(), &page, "other_browser")
+        Answer::refusal(&problem, visit.wants(), page, "other_browser")
     }
 }
 

@@ -48,6 +48,8 @@ impl Word {
     pub const HOLD_ON_TEXT: Self = Self("hold_onText");
     pub const NO_PLACE: Self = Self("noPlace");
     pub const NO_PLACE_TEXT: Self = Self("noPlaceText");
+    pub const OTHER_BROWSER: Self = Self("otherBrowser");
+    pub const OTHER_BROWSER_TEXT: Self = Self("otherBrowserText");
     pub const PAUSED: Self = Self("paused");
     pub const PAUSED_TEXT: Self = Self("pausedText");
     pub const PLACE_KEPT: Self = Self("placeKept");
