@@ -380,7 +380,8 @@ impl OriginConfig {
         let sources = [&mut self.sources.matches, &mut self.sources.stadiums];
         let named = [&mut self.data_dir, &mut self.keyring];
         let ca_file = self.postgres.as_mut().and_then(|postgres| postgres.ca_file.as_mut());
-        let named = named.into_iter().chain(ca_file).chain(&mut self.fonts);
+        let mail_ca_file = self.post.mail.as_mut().and_then(|mail| mail.ca_file.as_mut());
+        let named = named.into_iter().chain(ca_file).chain(mail_ca_file).chain(&mut self.fonts);
         for path in sources.into_iter().flatten().chain(named) {
             *path = folder.join(&path);
         }

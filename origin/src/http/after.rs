@@ -24,7 +24,8 @@ use super::orders::idempotency_key;
 use super::problem::Refused;
 use super::public::{PRIVATE, find_order, unsigned};
 use super::shopper::unknown_event;
-use super::{App, Shop, views};
+use super::{App, Shop, admin, views};
+use crate::catalogue::{self, Status};
 use crate::partition::Answer;
 use crate::sale::{
     AfterCommand, AfterReply, Command, PostCommand, RefundAsk, Reply, SEATS_PER_ORDER_LIMIT, Scan,
@@ -39,6 +40,8 @@ const GATE_CHARS_MAX: usize = 40;
 const TRAIL_MAX: usize = 1000;
 /// Most undeliverable messages of an event in one answer.
 const UNDELIVERABLE_MAX: usize = 100;
+/// In whose name the catalogue is changed from here.
+const OPERATOR: &str = "operator";
 
 /// Routes of the internal listener.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -229,7 +232,12 @@ async fn cancel(
     Path(event): Path<String>,
 ) -> Result<Response, Refused> {
     let (event, _) = named(&app, &event)?;
-    // The orders are refunded a few at a time by whoever sends the messages.
+    // The catalogue has the last word on what takes place, and the sale follows it.
+    let status = Status::Cancelled;
+    let cancelled = catalogue::Command::SetStatus { id: event.clone(), status, expect: None };
+    admin::ask(&app, OPERATOR, cancelled).await?;
+    // The orders are refunded a few at a time by whoever sends the messages. Asked again, it tells
+    // how many are left.
     let Answer { seq, reply } =
         app.sales.ask(&event, Command::After(AfterCommand::CancelEvent)).await?;
     match reply {

@@ -18,10 +18,10 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::body::Json;
-use super::payments;
 use super::problem::Refused;
 use super::shopper::unknown_event;
 use super::{App, Shop};
+use super::{pages, payments};
 use crate::live::{Levels, Mode};
 use crate::partition::Unavailable;
 use crate::sale::Counts;
@@ -32,6 +32,7 @@ const LEDGER_MAX: u32 = 10_000;
 /// All internal routes.
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
+        .route("/internal/v1/openapi.json", get(pages::internal_description))
         .route("/internal/v1/load", get(load))
         .route("/internal/v1/mode", get(view_mode).put(pin_mode))
         .route("/internal/v1/sandbox/ledger", get(ledger))
@@ -103,7 +104,7 @@ fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {
         let (holds, minutes) = shop.shelf.expected_returns(at);
         Stock {
             event: shop.event.id.clone(),
-            capacity: u64::from(shop.venue.seats),
+            capacity: u64::from(shop.venue.capacity()),
             free,
             held,
             paying,

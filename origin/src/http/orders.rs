@@ -16,7 +16,7 @@ use super::guard::ProviderTook;
 use super::holds::hold_id;
 use super::problem::Refused;
 use super::public::{PRIVATE, find_order, unsigned};
-use super::shopper::Shopper;
+use super::shopper::Holder;
 use super::{App, Shop, contact, views};
 use crate::checkout::Checked;
 use crate::partition::Answer;
@@ -93,7 +93,7 @@ impl OrderBody {
 /// Takes an order of somebody with a pass.
 pub async fn make(
     State(app): State<Arc<App>>,
-    shopper: Shopper,
+    Holder(shopper): Holder,
     asked: HeaderMap,
     Json(body): Json<OrderBody>,
 ) -> Result<Response, Refused> {
@@ -171,7 +171,7 @@ pub async fn resume(
         Err(_) => return Err(declined()),
         found => found?,
     };
-    let shop = app.shop(&event).ok_or_else(Refused::internal)?;
+    let shop = app.shops.get(&event).ok_or_else(Refused::internal)?;
     let body = views::order(&app, &shop, &found).map_err(|error| unsigned(&error))?;
     Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
 }

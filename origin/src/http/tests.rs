@@ -1,7 +1,9 @@
 mod admin;
 mod after;
+mod hall;
 mod payments;
 mod post;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;

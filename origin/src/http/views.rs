@@ -17,6 +17,8 @@ fn seat(shop: &Shop, seat: Seat, price: u64) -> Value {
         "row": name.row,
         "number": name.number,
         "zone": name.zone,
+        "area": shop.venue.area_of(seat).map(|area| &area.id),
+        "attribute": shop.venue.attribute_of(seat),
         "price": price,
     })
 }

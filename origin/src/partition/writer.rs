@@ -330,8 +330,8 @@ impl Writer {
         decided
     }
 
-    /// Sells an event from now on. The seats of one that is sold already stay whose they are; its
-    /// stock is published on the new shelf.
+    /// Sells an event from now on. The seats of one that is sold already stay whose they are, under
+    /// the new rules; its stock is published on the new shelf.
     fn open_event(&mut self, setup: EventSetup) -> Result<(), OpenError> {
         let event = setup.event.clone();
         let logged = self.book.states.get(&event).and_then(State::seating);
@@ -340,7 +340,11 @@ impl Writer {
                 let source = Misfit::OtherPlan { logged: logged.to_owned(), now: now.to_owned() };
                 return Err(OpenError::Seating { event, source });
             }
-            (Some(_), _) => {}
+            (Some(_), _) => {
+                if let Some(state) = self.book.states.get_mut(&event) {
+                    state.set_rules(setup.rules);
+                }
+            }
             (None, _) => {
                 let state = State::new(Arc::clone(&setup.plan), setup.rules);
                 self.book.states.insert(event.clone(), state);

@@ -225,6 +225,11 @@ impl State {
         }
     }
 
+    /// Decides by other rules from now on. What was decided is in the log and stays.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// Tells where in the log the next change will be; orders remember it.
     pub fn set_next_seq(&mut self, seq: u64) {
         self.next_seq = seq;

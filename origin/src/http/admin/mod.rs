@@ -129,8 +129,12 @@ fn here(app: &App, event: &EventId) -> Result<(), Refused> {
 }
 
 /// Asks the catalogue in somebody's name, and waits until shops and search have followed.
-async fn ask(app: &Arc<App>, by: &Somebody, command: Command) -> Result<(Reply, u64), Refused> {
-    let answer = app.clerk.ask(&by.name, command).await?;
+pub(super) async fn ask(
+    app: &Arc<App>,
+    by: &str,
+    command: Command,
+) -> Result<(Reply, u64), Refused> {
+    let answer = app.clerk.ask(by, command).await?;
     usher::follow(app).await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         tracing::error!(%error, cause, "a change of the catalogue is written and not in force yet");
