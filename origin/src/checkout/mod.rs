@@ -17,6 +17,7 @@ use keys::{EventId, Id128, Timestamp};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::failpoint;
 use crate::metrics::Metrics;
 use crate::partition::{Answer, Unavailable};
 use crate::pay::webhook::{About, Notice};
@@ -202,6 +203,7 @@ impl Checkout {
         let (Reply::Charge(charge), Some(gateway)) = (&answer.reply, gateway) else {
             return Ok(Checked { answer, provider_took: Duration::ZERO });
         };
+        failpoint!("payment-begun");
         let asked = Instant::now();
         let answer = self.authorise(&event, charge.clone(), gateway, token).await?;
         Ok(Checked { answer, provider_took: asked.elapsed() })
@@ -222,6 +224,7 @@ impl Checkout {
         let mut tried = Vec::new();
         loop {
             let answer = self.ask_for(event, &charge, &gateway, &token).await;
+            failpoint!("authorise-answered");
             let meaning = answered(&answer);
             self.metrics.paid(outcome::paid(&meaning));
             if let Err(error) = &answer {
@@ -237,7 +240,9 @@ impl Checkout {
                 notice: None,
             };
             if let Answered::Known(outcome) = meaning {
-                return self.settle(event, told(outcome)).await;
+                let settled = self.settle(event, told(outcome)).await;
+                failpoint!("payment-settled");
+                return settled;
             }
             tried.push(gateway.clone());
             let next = self.gateways.choose(&token, &tried);
@@ -253,6 +258,7 @@ impl Checkout {
             let moved = self.sales.ask(event, moving).await;
             let moved = moved.map_err(|_| CheckoutError::Unsettled { order })?;
             let Reply::Charge(again) = moved.reply else { return Ok(moved) };
+            failpoint!("payment-moved");
             tracing::warn!(%order, from = %gateway, to = %next, "another gateway is asked");
             (charge, gateway) = (again, next);
         }

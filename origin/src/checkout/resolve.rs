@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::outcome::{Answered, answered, outcome};
 use super::{Checkout, Finding};
+use crate::failpoint;
 use crate::metrics::Paid;
 use crate::pay::{Asked, Authorisation, GatewayError, Seen, Standing};
 use crate::sale::{
@@ -56,8 +57,10 @@ impl Checkout {
     pub async fn resolve(self: &Arc<Self>) {
         let mut tasks = Tasks::default();
         let mut seen = Totals::default();
+        let mut were_all_asked = true;
         for event in self.sales.events() {
             let Ok(answer) = self.sales.ask(&event, Command::ListPaymentWork).await else {
+                were_all_asked = false;
                 continue;
             };
             let Reply::PaymentWork(work) = answer.reply else { continue };
@@ -72,6 +75,7 @@ impl Checkout {
         self.metrics.uncaptured_age_seconds.set(clamped(age.as_secs()));
         self.metrics.breakers(self.gateways.phases());
         tasks.end().await;
+        self.metrics.payment_rounds_total.inc_by(u64::from(were_all_asked));
         self.forget_paces();
     }
 
@@ -188,9 +192,11 @@ impl Checkout {
         if !begun.is_ok_and(|answer| matches!(answer.reply, Reply::Order(_))) {
             return;
         }
+        failpoint!("capture-begun");
         let which = Authorisation { event: event.clone(), order, number, reference };
         let asked =
             self.gateways.ask(&gateway, Asked::Capture, |g| g.capture(&which, amount)).await;
+        failpoint!("capture-answered");
         let seen = match asked {
             Ok(seen) => seen,
             Err(error) => {
@@ -221,8 +227,10 @@ impl Checkout {
         let RefundDue { order, refund, number, gateway, reference, amount } = due;
         let which = Authorisation { event: event.clone(), order, number, reference };
         let key = format!("{order}:refund:{refund}");
+        failpoint!("refund-begun");
         let asked =
             self.gateways.ask(&gateway, Asked::Refund, |g| g.refund(&which, amount, &key)).await;
+        failpoint!("refund-answered");
         if let Err(error) = asked {
             return tracing::warn!(%order, refund, %gateway, %error, "money is not paid back yet");
         }
@@ -236,7 +244,9 @@ impl Checkout {
     async fn void(&self, event: &EventId, due: VoidDue) {
         let VoidDue { order, number, gateway, reference, since } = due;
         let which = Authorisation { event: event.clone(), order, number, reference };
+        failpoint!("void-begun");
         let asked = self.gateways.ask(&gateway, Asked::Void, |g| g.void(&which)).await;
+        failpoint!("void-answered");
         let is_late = (self.now)().since(since) >= self.rules.absent_after;
         match asked.map(|seen| seen.standing) {
             Ok(Standing::NotCharged { .. }) => {}

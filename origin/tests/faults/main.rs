@@ -9,5 +9,6 @@
 mod bugs;
 mod kills;
 mod owners;
+mod payments;
 mod stores;
 mod support;

@@ -2,19 +2,18 @@
 //! told.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use keys::{Id128, Key, Keyring, Lane, Pass, Risk, Role, Timestamp, Validity};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use servers::{Process, free_port};
 use tempfile::TempDir;
 
-const EVENT: &str = "wc2026-final";
+pub const EVENT: &str = "wc2026-final";
 const TOKEN: &str = "internal-token-of-tests";
 /// How long a lease of these tests stands.
 pub const LEASE: Duration = Duration::from_millis(1000);
@@ -234,6 +233,22 @@ impl Node {
         stat.rsplit_once(") ")?.1.chars().next()
     }
 
+    /// What an operator hears of the internal listener.
+    pub async fn operator(
+        &self,
+        world: &World,
+        method: Method,
+        path: &str,
+        body: Option<(&Value, &str)>,
+    ) -> Heard {
+        let request = world.client.request(method, format!("{}{path}", self.internal));
+        let mut request = request.bearer_auth(TOKEN);
+        if let Some((body, key)) = body {
+            request = request.json(body).header("idempotency-key", key);
+        }
+        heard(request).await
+    }
+
     /// The value of a metric, by its name with labels.
     pub async fn metric(&self, world: &World, name: &str) -> Option<f64> {
         let answer = world.client.get(format!("{}/metrics", self.internal)).send().await.ok()?;
@@ -270,14 +285,7 @@ impl Visitor<'_> {
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        let Ok(answer) = request.send().await else { return Heard::Silence };
-        let status = answer.status();
-        let Ok(text) = answer.text().await else { return Heard::Silence };
-        let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        match status {
-            StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => Heard::Done(body),
-            _ => Heard::No(status.as_u16(), body["code"].as_str().unwrap_or("").to_owned()),
-        }
+        heard(request).await
     }
 
     pub async fn availability(&self, node: &Node) -> Heard {
@@ -308,6 +316,17 @@ impl Visitor<'_> {
 
     pub async fn order(&self, node: &Node, order: &str) -> Heard {
         self.ask(node, Method::GET, &format!("/api/v1/orders/{order}"), None).await
+    }
+}
+
+async fn heard(request: RequestBuilder) -> Heard {
+    let Ok(answer) = request.send().await else { return Heard::Silence };
+    let status = answer.status();
+    let Ok(text) = answer.text().await else { return Heard::Silence };
+    let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    match status {
+        StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => Heard::Done(body),
+        _ => Heard::No(status.as_u16(), body["code"].as_str().unwrap_or("").to_owned()),
     }
 }
 
@@ -395,7 +414,7 @@ impl<'a> Memory<'a> {
 }
 
 /// Waits until something is so.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
