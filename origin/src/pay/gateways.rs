@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{Breaker, BreakerPhase, Gateway, GatewayError};
 use crate::metrics::Metrics;
+use crate::partition::Clock;
 use crate::sale::GatewayName;
 
 /// What is asked of a gateway; a label in metrics.
@@ -114,7 +115,7 @@ impl Member {
 pub struct Gateways {
     members: Vec<Member>,
     timeout: Duration,
-    began: Instant,
+    clock: Clock,
     metrics: Arc<Metrics>,
 }
 
@@ -124,6 +125,7 @@ impl Gateways {
     pub fn new(
         gateways: Vec<(GatewayName, Gateway)>,
         timeout: Duration,
+        clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
         let members = gateways.into_iter().map(|(name, gateway)| Member {
@@ -131,7 +133,7 @@ impl Gateways {
             gateway,
             breaker: Mutex::default(),
         });
-        Self { members: members.collect(), timeout, began: Instant::now(), metrics }
+        Self { members: members.collect(), timeout, clock, metrics }
     }
 
     /// The first that takes `token` and calls, without those in `tried`.
@@ -233,18 +235,19 @@ impl Gateways {
     }
 
     fn now(&self) -> Duration {
-        self.began.elapsed()
+        (self.clock)().elapsed
     }
 }
 
 #[cfg(test)]
 mod tests {
     use fake_gateway::{Call, Effect, FakeGateway, Script};
-    use keys::{Id128, Secret};
+    use keys::{Id128, Secret, Timestamp};
 
     use super::*;
     use crate::pay::{Authorisation, Charge, Stripe, StripeSetup};
     use crate::sale::Currency;
+    use crate::steady::Reading;
 
     const KEY: &str = "sk_test_of_the_breaker";
 
@@ -267,12 +270,13 @@ mod tests {
         let silent = Script::silent(Call::Create, Effect::None);
         let declined = "pm_card_visa_chargeDeclined";
         let visa = "pm_card_visa";
+        let other = "sk_test_of_another_shop";
         #[rustfmt::skip] // reads in columns
         let cases = [
             ("it authorises",         fine.clone(),  visa,        KEY,       Answered, Closed),
             ("it declines the card",  fine.clone(),  declined,    KEY,       Answered, Closed),
             ("it knows no such card", fine.clone(),  "pm_nobody", KEY,       Answered, Closed),
-            ("our key is wrong",      fine.clone(),  visa,        "sk_else", Refused,  Closed),
+            ("our key is wrong",      fine.clone(),  visa,        other,     Refused,  Closed),
             ("it refuses the body",   status(400),   visa,        KEY,       Refused,  Closed),
             ("it forbids it",         status(403),   visa,        KEY,       Refused,  Closed),
             ("the key is in use",     status(409),   visa,        KEY,       Refused,  Closed),
@@ -322,7 +326,9 @@ mod tests {
         let gateway = Gateway::Stripe(Stripe::new(setup).unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
         let timeout = Duration::from_secs(1);
-        (name.clone(), Gateways::new(vec![(name, gateway)], timeout, metrics))
+        let elapsed = Duration::from_secs(60);
+        let clock = Arc::new(move || Reading { wall: Timestamp::now(), elapsed });
+        (name.clone(), Gateways::new(vec![(name, gateway)], timeout, clock, metrics))
     }
 
     async fn authorise(

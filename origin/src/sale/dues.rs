@@ -90,6 +90,8 @@ pub struct CaptureDue {
     pub reference: Option<String>,
     /// In minor units.
     pub amount: u64,
+    /// When it was sold.
+    pub since: Timestamp,
 }
 
 /// An authorisation to be voided.
@@ -267,6 +269,7 @@ impl State {
                 gateway: order.payment.gateway.clone(),
                 reference: order.payment.reference.clone(),
                 amount: order.bill().total,
+                since: order.at,
             })
         });
         Reply::PaymentWork(Box::new(PaymentWork {
