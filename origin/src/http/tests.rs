@@ -3,6 +3,7 @@ mod after;
 mod hall;
 mod payments;
 mod post;
+mod replies;
 mod status;
 
 use std::path::{Path, PathBuf};

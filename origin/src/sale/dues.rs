@@ -335,7 +335,10 @@ impl State {
                 break;
             }
             if let Some((_, sub, key)) = self.dues.paid_since.pop_front() {
-                self.attempts.remove(&(sub, key));
+                let forgotten = self.attempts.remove(&(sub, key));
+                if let Some(order) = forgotten.and_then(|attempt| attempt.order) {
+                    self.forget_receipt(order);
+                }
             }
         }
         while let Some((since, _)) = self.dues.noticed_since.front() {
