@@ -648,7 +648,8 @@ mod tests {
         check(twice, &["payment.gateways is a", "of its own"]);
         let short = "payment.gateways = [{ kind = \"stripe\", name = \"a\", secret_key = \"sk\" }]";
         check(short, &["16 to 256"]);
-        check("pricing.terms.currency = \"usd\"", &["usd", "ISO 4217"]);
+        check("pricing.search_currency = \"usd\"", &["usd", "ISO 4217"]);
+        check("pricing.terms.currency = \"USD\"", &["unknown field", "currency"]);
         check("pricing.terms.tax_basis_points = 10001", &["tax_basis_points", "10000"]);
         check("sale.seats = 9", &["seats", "expected"]);
         let redis = "redis = { url = \"redis://127.0.0.1/\", timeout_ms = 0 }";

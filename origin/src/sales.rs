@@ -73,6 +73,12 @@ impl Sales {
         self.open(EventSetup { rules, ..EventSetup::clone(&setup) }).await
     }
 
+    /// Whether we sell this event, wherever its writer is and whether or not it has one now.
+    #[must_use]
+    pub fn sells(&self, event: &EventId) -> bool {
+        self.events.get(event).is_some()
+    }
+
     /// The events whose seats are kept here.
     #[must_use]
     pub fn events(&self) -> Vec<EventId> {

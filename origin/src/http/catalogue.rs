@@ -50,7 +50,7 @@ async fn events(
 /// What is found, once there is room for one more search.
 pub(super) async fn find(app: &App, asked: &QueryText) -> Result<Found, Refused> {
     let query = asked
-        .check(app.rules.terms.currency.code())
+        .check(app.pricing.search_currency.code())
         .map_err(|bad| invalid_query(&bad.to_string()))?;
     let place = Arc::clone(&app.searches).acquire_owned().await;
     let place = place.map_err(|_| Refused::internal())?;

@@ -182,13 +182,18 @@ fn sale(app: &Arc<App>) -> Router<Arc<App>> {
 
 /// What controller and operators reach, and the other processes.
 pub fn internal(app: Arc<App>) -> Router {
-    let routes = internal::routes()
+    let received = sale(&app).merge(operation(&app));
+    let received = received.layer(from_fn_with_state(Arc::clone(&app), pass_on::received));
+    operation(&app).nest(pass_on::PREFIX, received).with_state(app)
+}
+
+fn operation(app: &Arc<App>) -> Router<Arc<App>> {
+    internal::routes()
         .merge(after::routes())
         .merge(admin::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn(guard::internal));
-    let received = sale(&app).layer(from_fn_with_state(Arc::clone(&app), pass_on::received));
-    routes.nest(pass_on::PREFIX, received).with_state(app)
+        .layer(from_fn_with_state(Arc::clone(app), pass_on::pass_on))
+        .layer(from_fn(guard::internal))
 }
 
 #[cfg(test)]

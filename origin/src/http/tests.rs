@@ -1,5 +1,6 @@
 mod admin;
 mod after;
+mod fleet;
 mod hall;
 mod payments;
 mod post;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use reqwest::Method;
 use servers::Postgres;
 
 use crate::support::{Heard, LEASE, Memory, Node, World, eventually};
@@ -37,6 +38,29 @@ async fn whoever_is_asked_the_sale_is_the_same() {
     assert_eq!(ana.availability(&other).await.done(), same);
     let passed_on = other.metric(&world, "origin_passed_on_total{outcome=\"answered\"}").await;
     assert!(passed_on.is_some_and(|count| count > 10.0), "{passed_on:?}");
+}
+
+/// The controller may ask any process for the load of all; one that is frozen is named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_load_of_all_is_told_by_any_and_names_who_does_not_answer() {
+    let world = World::postgres(Postgres::shared().database());
+    let (owner, other) = owner_and_other(&world).await;
+    let memory = Memory::default();
+    assert_eq!(memory.shop(&world, &other, 3).await, 3);
+    let load = async |node: &Node| {
+        node.operator(&world, Method::GET, "/internal/v1/load", None).await.done()
+    };
+    for node in [&owner, &other] {
+        let load = load(node).await;
+        assert_eq!(load["stock"].as_array().unwrap().len(), 1, "{load}");
+        assert!(load.get("missing").is_none(), "{load}");
+    }
+    // Asked before its lease is over: nobody knows more then.
+    owner.freeze();
+    let of_other = load(&other).await;
+    assert_eq!(of_other["missing"].as_array().unwrap().len(), 1, "{of_other}");
+    assert_eq!(of_other["stock"], serde_json::json!([]), "nobody guesses");
+    owner.resume();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -206,6 +206,10 @@ impl Node {
         self.process = None;
     }
 
+    pub fn freeze(&self) {
+        self.process.as_ref().unwrap().pause();
+    }
+
     pub fn resume(&self) {
         self.process.as_ref().unwrap().resume();
     }

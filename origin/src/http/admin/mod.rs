@@ -30,6 +30,7 @@ use super::problem::Refused;
 use super::shopper::unknown_event;
 use crate::catalogue::{AskError, Command, Invalid, Refusal, Reply};
 use crate::config::Organiser;
+use crate::partition::Unavailable;
 use crate::usher;
 
 /// Longest seat map as JSON: 150,000 seats at twenty bytes, and room.
@@ -114,13 +115,9 @@ fn here(app: &App, event: &EventId) -> Result<(), Refused> {
     if app.catalogue.event(event).is_none() {
         return Err(unknown_event());
     }
+    // It was passed on to its owner, unless it changed hands this very moment.
     if !app.is_ours(event) {
-        let refused = Refused::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "elsewhere",
-            "Another process has the seats of this event",
-        );
-        return Err(refused.detail("ask each process of the fleet"));
+        return Err(Unavailable::Down.into());
     }
     match app.shops.get(event) {
         Some(_) => Ok(()),
