@@ -30,7 +30,6 @@ fn facts(seating: Option<Seating>) -> EventFacts {
             .map(|(zone, amount)| ZonePrice { zone: slug(zone), amount })
             .collect(),
         seating,
-        best_only_until: None,
     };
     draft.check().unwrap()
 }

@@ -1,7 +1,5 @@
 //! `[mail]` and `[sms]`: who sends messages to buyers, and for whom?
 
-use std::path::PathBuf;
-
 use keys::Secret;
 use lettre::message::Mailbox;
 use reqwest::Url;
@@ -39,7 +37,6 @@ pub(super) struct MailFile {
     username: Option<String>,
     password: Option<Secret>,
     from: String,
-    ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,7 +66,7 @@ pub(super) fn checked(
 }
 
 fn checked_mail(file: MailFile) -> Result<MailConfig, ConfigError> {
-    let MailFile { host, port, security, username, password, from, ca_file } = file;
+    let MailFile { host, port, security, username, password, from } = file;
     if security == Security::None && !MailConfig::is_loopback(&host) {
         let expected = "starttls or tls, for anything but a server on this machine";
         return refuse("mail.security", "none", expected);
@@ -82,7 +79,7 @@ fn checked_mail(file: MailFile) -> Result<MailConfig, ConfigError> {
     let Ok(from) = from.parse::<Mailbox>() else {
         return refuse("mail.from", from, "an address like Tickets <tickets@example.org>");
     };
-    Ok(MailConfig { host, port, security, login, from, ca_file })
+    Ok(MailConfig { host, port, security, login, from })
 }
 
 fn checked_sms(file: SmsFile) -> Result<SmsConfig, ConfigError> {

@@ -14,10 +14,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
@@ -42,73 +41,28 @@ pub struct Doors {
     head_max: Duration,
 }
 
-/// Part of a response: the connection goes to somebody else once the head is written. The server
+/// Part of a response: the connection goes to this reader once the head is written. The server
 /// that parsed the request, its buffers and its place among the connections are free then.
 #[derive(Debug, Clone)]
-pub struct HandOver(Arc<Mutex<Option<Taker>>>);
-
-/// Who takes a connection over.
-#[derive(Debug)]
-enum Taker {
-    /// A reader of the live map.
-    Reader(Reader),
-    /// Another process, which has become something else than HTTP as well, such as a WebSocket.
-    Peer(Upgraded),
-}
+pub struct HandOver(Arc<Mutex<Option<Reader>>>);
 
 impl HandOver {
-    /// To this reader.
+    /// For this reader.
     pub fn new(reader: Reader) -> Self {
-        Self(Arc::new(Mutex::new(Some(Taker::Reader(reader)))))
+        Self(Arc::new(Mutex::new(Some(reader))))
     }
 
-    /// To another process.
-    pub fn to_peer(peer: Upgraded) -> Self {
-        Self(Arc::new(Mutex::new(Some(Taker::Peer(peer)))))
-    }
-
-    fn take(&self) -> Option<Taker> {
+    fn take(&self) -> Option<Reader> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// A connection that is a stream from now on.
 struct Handed {
-    taker: Taker,
+    reader: Reader,
     stream: TcpStream,
     head: Vec<u8>,
     rest: Bytes,
-}
-
-impl Handed {
-    async fn run(self, stopping: watch::Receiver<bool>) {
-        let Self { taker, stream, head, rest } = self;
-        match taker {
-            Taker::Reader(reader) => reader.run(stream, head, rest).await,
-            Taker::Peer(peer) => tunnel(stream, &head, &rest, peer, stopping).await,
-        }
-    }
-}
-
-/// Bytes go to and fro until one side ends, or we do.
-async fn tunnel(
-    mut ours: TcpStream,
-    head: &[u8],
-    rest: &[u8],
-    peer: Upgraded,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let mut theirs = TokioIo::new(peer);
-    let copied = async {
-        ours.write_all(head).await?;
-        theirs.write_all(rest).await?;
-        tokio::io::copy_bidirectional(&mut ours, &mut theirs).await
-    };
-    tokio::select! {
-        // Whoever breaks it off has said enough.
-        _ = copied => {}
-        _ = stopping.wait_for(|is_stopping| *is_stopping) => {}
-    }
 }
 
 impl Doors {
@@ -133,10 +87,9 @@ impl Doors {
                 }
                 Some(ended) = tasks.join_next() => {
                     // A task of its own: this one is as large as a whole request.
-                    if let Ok(Some(handed)) = ended {
-                        let stopping = stopping.clone();
+                    if let Ok(Some(Handed { reader, stream, head, rest })) = ended {
                         tasks.spawn(async move {
-                            handed.run(stopping).await;
+                            reader.run(stream, head, rest).await;
                             None
                         });
                     }
@@ -186,13 +139,13 @@ async fn serve(
         let hand = &hand;
         async move {
             let mut response = answered.await?;
-            let taker = response.extensions_mut().remove::<HandOver>().and_then(|h| h.take());
-            let Some(taker) = taker else {
+            let reader = response.extensions_mut().remove::<HandOver>().and_then(|h| h.take());
+            let Some(reader) = reader else {
                 return Ok::<_, std::convert::Infallible>(response);
             };
             let hand = hand.lock().unwrap_or_else(PoisonError::into_inner).take();
             // Whoever waits for it takes the connection from the server before it is answered.
-            let _ = hand.map(|hand| hand.send(Box::new((taker, head_of(&response)))));
+            let _ = hand.map(|hand| hand.send(Box::new((reader, head_of(&response)))));
             std::future::pending().await
         }
     });
@@ -214,9 +167,9 @@ async fn serve(
             }
         }
     };
-    let (taker, head) = *handed;
+    let (reader, head) = *handed;
     let parts = served.into_parts();
-    Some(Handed { taker, stream: parts.io.into_inner().stream, head, rest: parts.read_buf })
+    Some(Handed { reader, stream: parts.io.into_inner().stream, head, rest: parts.read_buf })
 }
 
 /// The head of a response that ends with its connection.
@@ -299,7 +252,7 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 

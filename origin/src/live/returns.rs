@@ -87,7 +87,6 @@ impl Returns {
             | Change::PaymentUnknown { .. }
             | Change::PaymentMoved { .. }
             | Change::PaymentAction { .. }
-            | Change::ReceiptKept { .. }
             | Change::CaptureBegun { .. }
             | Change::Captured { .. }
             | Change::CaptureLost { .. }

@@ -19,7 +19,6 @@ mod payment;
 mod pick;
 mod plan;
 mod post;
-mod receipt;
 mod refusal;
 mod saved;
 mod seats;
@@ -50,7 +49,6 @@ pub use post::{
     Channel, Delivered, Delivery, DeliveryDue, DeliveryKey, DeliveryState, Message, PostChange,
     PostCommand, PostRules, PostWork,
 };
-pub use receipt::{Receipt, Told};
 pub use refusal::Refusal;
 pub use saved::Saved;
 pub use seats::{Run, SeatSet};

@@ -30,7 +30,6 @@ use super::problem::Refused;
 use super::shopper::unknown_event;
 use crate::catalogue::{AskError, Command, Invalid, Refusal, Reply};
 use crate::config::Organiser;
-use crate::partition::Unavailable;
 use crate::usher;
 
 /// Longest seat map as JSON: 150,000 seats at twenty bytes, and room.
@@ -115,9 +114,13 @@ fn here(app: &App, event: &EventId) -> Result<(), Refused> {
     if app.catalogue.event(event).is_none() {
         return Err(unknown_event());
     }
-    // It was passed on to its owner, unless it changed hands this very moment.
     if !app.is_ours(event) {
-        return Err(Unavailable::Down.into());
+        let refused = Refused::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "elsewhere",
+            "Another process has the seats of this event",
+        );
+        return Err(refused.detail("ask each process of the fleet"));
     }
     match app.shops.get(event) {
         Some(_) => Ok(()),
@@ -126,12 +129,8 @@ fn here(app: &App, event: &EventId) -> Result<(), Refused> {
 }
 
 /// Asks the catalogue in somebody's name, and waits until shops and search have followed.
-pub(super) async fn ask(
-    app: &Arc<App>,
-    by: &str,
-    command: Command,
-) -> Result<(Reply, u64), Refused> {
-    let answer = app.clerk.ask(by, command).await?;
+async fn ask(app: &Arc<App>, by: &Somebody, command: Command) -> Result<(Reply, u64), Refused> {
+    let answer = app.clerk.ask(&by.name, command).await?;
     usher::follow(app).await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         tracing::error!(%error, cause, "a change of the catalogue is written and not in force yet");
