@@ -27,6 +27,7 @@ mod passes;
 mod proxying;
 mod restarts;
 mod rotation;
+mod shop;
 mod sold_out;
 mod tls;
 mod turns;
