@@ -147,7 +147,7 @@ impl Template {
         // An attribute follows a space, and what is in an element of its own does not matter.
         let attribute = ["style=\"", "style='", "style ="]
             .iter()
-            .find_map(|style| Some(lower.find(&format!(" {style}"))?));
+            .find_map(|style| lower.find(&format!(" {style}")));
         if let Some(at) = attribute {
             return Err(Fault::StyleAttribute { line: line(at) });
         }

@@ -82,7 +82,7 @@ fn a_position_does_not_depend_on_when_where_or_as_whom_somebody_came() {
             by_edge.count(edges[at], position);
             by_id.count(usize::from(id), position);
             by_parity.0[at % 2][usize::try_from(position % 2).unwrap()] += 1;
-            if at < 10 || at >= 990 {
+            if !(10..990).contains(&at) {
                 first_and_last.count(at / 500, position);
             }
         }
