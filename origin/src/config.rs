@@ -380,7 +380,8 @@ impl OriginConfig {
         let sources = [&mut self.sources.matches, &mut self.sources.stadiums];
         let named = [&mut self.data_dir, &mut self.keyring];
         let ca_file = self.postgres.as_mut().and_then(|postgres| postgres.ca_file.as_mut());
-        let named = named.into_iter().chain(ca_file).chain(&mut self.fonts);
+        let mail_ca_file = self.post.mail.as_mut().and_then(|mail| mail.ca_file.as_mut());
+        let named = named.into_iter().chain(ca_file).chain(mail_ca_file).chain(&mut self.fonts);
         for path in sources.into_iter().flatten().chain(named) {
             *path = folder.join(&path);
         }
@@ -647,7 +648,8 @@ mod tests {
         check(twice, &["payment.gateways is a", "of its own"]);
         let short = "payment.gateways = [{ kind = \"stripe\", name = \"a\", secret_key = \"sk\" }]";
         check(short, &["16 to 256"]);
-        check("pricing.terms.currency = \"usd\"", &["usd", "ISO 4217"]);
+        check("pricing.search_currency = \"usd\"", &["usd", "ISO 4217"]);
+        check("pricing.terms.currency = \"USD\"", &["unknown field", "currency"]);
         check("pricing.terms.tax_basis_points = 10001", &["tax_basis_points", "10000"]);
         check("sale.seats = 9", &["seats", "expected"]);
         let redis = "redis = { url = \"redis://127.0.0.1/\", timeout_ms = 0 }";

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use admission_api::Latency;
+use admission_api::{Latency, LoadReport};
 
 /// Seconds that a report covers: long enough for a p95 at ten requests a second, short enough for
 /// the pace to follow.
@@ -191,6 +191,35 @@ impl Window {
     }
 }
 
+/// What several processes report, as one: requests add up, and of what people wait for the worst
+/// counts. Each event is told of by whoever has its seats; if it is changing hands and two tell, the
+/// later report counts.
+#[must_use]
+pub fn merged(own: LoadReport, others: Vec<LoadReport>) -> LoadReport {
+    others.into_iter().fold(own, |mut sum, other| {
+        sum.window_ms = sum.window_ms.max(other.window_ms);
+        sum.requests_total += other.requests_total;
+        sum.errors_total += other.errors_total;
+        sum.latency.add(&other.latency);
+        sum.queue_delay.add(&other.queue_delay);
+        sum.service.add(&other.service);
+        sum.seat_mode_level = sum.seat_mode_level.max(other.seat_mode_level);
+        if other.db_cpu > sum.db_cpu {
+            (sum.db_cpu, sum.db_cpu_source) = (other.db_cpu, other.db_cpu_source);
+        }
+        for stock in other.stock {
+            match sum.stock.iter_mut().find(|known| known.event == stock.event) {
+                Some(known) if other.at > sum.at => *known = stock,
+                Some(_) => {}
+                None => sum.stock.push(stock),
+            }
+        }
+        // The oldest news in it.
+        sum.at = sum.at.min(other.at);
+        sum
+    })
+}
+
 /// The slot of a second, unless the ring has moved on from it.
 fn slot(slots: &mut [Slot], second: u64) -> Option<&mut Slot> {
     let len = slots.len() as u64;
@@ -207,7 +236,53 @@ fn slot(slots: &mut [Slot], second: u64) -> Option<&mut Slot> {
 
 #[cfg(test)]
 mod tests {
+    use admission_api::Stock;
+    use keys::Timestamp;
+
     use super::*;
+
+    fn report(at_secs: u64, requests: u64, cpu: Option<f64>, stock: &[(&str, u64)]) -> LoadReport {
+        let stock = stock.iter().map(|(event, free)| Stock {
+            event: event.parse().unwrap(),
+            capacity: 100,
+            free: *free,
+            held: 0,
+            paying: 0,
+            sold: 100 - free,
+            blocked: 0,
+            holds: 0,
+            expected_returns: Vec::new(),
+        });
+        let mut latency = Latency::default();
+        latency.record_ms(5.0);
+        LoadReport {
+            at: Timestamp::from_secs(at_secs),
+            window_ms: 10_000,
+            requests_total: requests,
+            errors_total: 1,
+            queue_delay: latency.clone(),
+            service: latency.clone(),
+            latency,
+            seat_mode_level: u8::try_from(requests).unwrap(),
+            db_cpu: cpu,
+            db_cpu_source: format!("of {requests}"),
+            stock: stock.collect(),
+        }
+    }
+
+    #[test]
+    fn several_processes_report_as_one() {
+        let own = report(100, 2, Some(0.2), &[("here", 10), ("moving", 7)]);
+        let later = report(101, 3, None, &[("there", 20), ("moving", 5)]);
+        let sum = merged(own.clone(), vec![later, report(99, 1, Some(0.9), &[("moving", 9)])]);
+        let stock: Vec<_> = sum.stock.iter().map(|s| (s.event.as_str(), s.free)).collect();
+        assert_eq!(stock, [("here", 10), ("moving", 5), ("there", 20)]);
+        assert_eq!((sum.requests_total, sum.errors_total, sum.latency.count()), (6, 3, 3));
+        assert_eq!((sum.queue_delay.count(), sum.service.count()), (3, 3));
+        assert_eq!((sum.seat_mode_level, sum.at), (3, Timestamp::from_secs(99)));
+        assert_eq!((sum.db_cpu, sum.db_cpu_source.as_str()), (Some(0.9), "of 1"));
+        assert_eq!(merged(own.clone(), Vec::new()), own);
+    }
 
     #[test]
     fn a_second_is_forgotten_once_the_window_has_moved_on() {

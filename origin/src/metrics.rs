@@ -7,7 +7,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::pay::{Asked, BreakerPhase};
+use crate::pay::{Asked, BreakerPhase, Called};
 use crate::sale::{Counts, GatewayName};
 
 /// How a write to the log failed.
@@ -162,6 +162,8 @@ pub struct Metrics {
     pub uncaptured_age_seconds: IntGauge,
     /// Payments that need a person.
     pub payments_attention: IntGauge,
+    /// Rounds in which every event here was asked what is to be done at the gateways.
+    pub payment_rounds_total: IntCounter,
     /// Comparisons with a gateway's whole list.
     pub reconciled_total: IntCounter,
     /// Webhooks about nothing of ours.
@@ -331,6 +333,11 @@ impl Metrics {
                 "origin_payments_attention",
                 "Payments that need a person: see /internal/v1/payments/attention.",
             )?,
+            payment_rounds_total: counter(
+                &registry,
+                "origin_payment_rounds_total",
+                "Rounds in which every event here was asked what is to be done at the gateways, once a second; standing still, nothing is captured or voided.",
+            )?,
             reconciled_total: counter(
                 &registry,
                 "origin_payments_reconciled_total",
@@ -349,7 +356,8 @@ impl Metrics {
             gateway_calls_total: counters(
                 &registry,
                 "origin_gateway_calls_total",
-                "Calls to a payment gateway; failed are time-outs, 5xx and 429, no declined cards.",
+                "Calls to a payment gateway; failed are time-outs, lost connections, 5xx and 429, refused \
+                 is what it does not take from us; a declined card is answered.",
                 &["gateway", "call", "outcome"],
             )?,
             gateway_seconds: seconds_vec(
@@ -436,8 +444,8 @@ impl Metrics {
     }
 
     /// Counts a call to a gateway.
-    pub fn asked_gateway(&self, name: &GatewayName, asked: Asked, failed: bool, took: Duration) {
-        let (name, outcome) = (name.as_str(), if failed { "failed" } else { "answered" });
+    pub fn asked_gateway(&self, name: &GatewayName, asked: Asked, called: Called, took: Duration) {
+        let (name, outcome) = (name.as_str(), called.label());
         self.gateway_calls_total.with_label_values(&[name, asked.label(), outcome]).inc();
         self.gateway_seconds.with_label_values(&[name]).observe(took.as_secs_f64());
     }

@@ -5,12 +5,12 @@
 //! go: where several processes share a store, some partitions are somewhere else.
 
 use arc_swap::ArcSwapOption;
-use keys::EventId;
+use keys::{EventId, Timestamp};
 
 use crate::board::Board;
 use crate::log::PartitionId;
 use crate::partition::{Answer, EventSetup, OpenError, Partition, Unavailable, partition_of};
-use crate::sale::Command;
+use crate::sale::{Command, Rules};
 
 /// The way to the seats, whatever partition they are in.
 #[derive(Debug)]
@@ -54,6 +54,29 @@ impl Sales {
             self.events.put(event, before);
         }
         asked
+    }
+
+    /// Changes until when nobody chooses seats of an event, here or wherever its writer is.
+    ///
+    /// # Errors
+    /// If its writer cannot be asked.
+    pub async fn set_best_only(
+        &self,
+        event: &EventId,
+        until: Option<Timestamp>,
+    ) -> Result<(), OpenError> {
+        let Some(setup) = self.events.get(event) else { return Ok(()) };
+        if setup.rules.best_only_until == until {
+            return Ok(());
+        }
+        let rules = Rules { best_only_until: until, ..setup.rules };
+        self.open(EventSetup { rules, ..EventSetup::clone(&setup) }).await
+    }
+
+    /// Whether we sell this event, wherever its writer is and whether or not it has one now.
+    #[must_use]
+    pub fn sells(&self, event: &EventId) -> bool {
+        self.events.get(event).is_some()
     }
 
     /// The events whose seats are kept here.

@@ -23,12 +23,13 @@ use crate::squeeze::gzip;
 #[derive(Debug)]
 pub struct Shelf {
     zones: Vec<ZoneSeats>,
+    areas: Vec<ZoneSeats>,
     inner: Mutex<Inner>,
     documents: Mutex<Option<Documents>>,
     news: watch::Sender<u64>,
 }
 
-/// The seats of a zone: first and length of what lies side by side.
+/// The seats of a zone or area: first and length of what lies side by side.
 #[derive(Debug)]
 struct ZoneSeats {
     id: String,
@@ -97,13 +98,17 @@ impl Shelf {
             is_fresh: false,
         };
         let (news, _) = watch::channel(0);
-        Self { zones: Vec::new(), inner: Mutex::new(inner), documents: Mutex::new(None), news }
+        let (zones, areas) = (Vec::new(), Vec::new());
+        Self { zones, areas, inner: Mutex::new(inner), documents: Mutex::new(None), news }
     }
 
-    /// The same with the zones of a plan.
+    /// The same with the zones and areas of a plan.
     #[must_use]
     pub fn with_zones(mut self, plan: &Plan) -> Self {
         self.zones = zones_of(plan);
+        let areas = plan.areas().iter();
+        let areas = areas.map(|area| (area.id.clone(), vec![(area.first, area.len)]));
+        self.areas = areas.map(|(id, runs)| ZoneSeats { id, runs }).collect();
         self
     }
 
@@ -223,7 +228,7 @@ impl Shelf {
             *kept = Some(Documents { seq, made_at, free, taken, bodies: [None, None, None] });
         }
         let documents = kept.as_mut().expect("made above, or kept from before");
-        documents.body(form, &self.zones)
+        documents.body(form, &self.zones, &self.areas)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -232,7 +237,7 @@ impl Shelf {
 }
 
 impl Documents {
-    fn body(&mut self, form: Form, zones: &[ZoneSeats]) -> Body {
+    fn body(&mut self, form: Form, zones: &[ZoneSeats], areas: &[ZoneSeats]) -> Body {
         let Self { seq, free, taken, bodies, .. } = self;
         let made = bodies[form as usize].get_or_insert_with(|| {
             let plain = match form {
@@ -247,15 +252,12 @@ impl Documents {
                 ),
                 Form::Frame => encode_snapshot(*seq, taken),
                 Form::Zones => {
-                    let zones = zones.iter().map(|zone| {
-                        let sum = |count: fn(&Plane, u32, u32) -> u32| -> u32 {
-                            zone.runs.iter().map(|(first, len)| count(taken, *first, *len)).sum()
-                        };
-                        let (seats, free) = (sum(|_, _, len| len), sum(Plane::free_among));
-                        json!({ "id": zone.id, "seats": seats, "free": free })
-                    });
-                    let zones: Vec<_> = zones.collect();
-                    Bytes::from(json!({ "seq": seq, "free": free, "zones": zones }).to_string())
+                    let told = |parts: &[ZoneSeats]| -> serde_json::Value {
+                        parts.iter().map(|part| part.told(taken)).collect()
+                    };
+                    let (zones, areas) = (told(zones), told(areas));
+                    let told = json!({ "seq": seq, "free": free, "zones": zones, "areas": areas });
+                    Bytes::from(told.to_string())
                 }
             };
             Body { seq: *seq, gzip: gzip(&plain), plain }
@@ -264,15 +266,27 @@ impl Documents {
     }
 }
 
+impl ZoneSeats {
+    fn told(&self, taken: &Plane) -> serde_json::Value {
+        let sum = |count: fn(&Plane, u32, u32) -> u32| -> u32 {
+            self.runs.iter().map(|(first, len)| count(taken, *first, *len)).sum()
+        };
+        let (seats, free) = (sum(|_, _, len| len), sum(Plane::free_among));
+        json!({ "id": self.id, "seats": seats, "free": free })
+    }
+}
+
 fn zones_of(plan: &Plan) -> Vec<ZoneSeats> {
     let ids = plan.zones().iter().map(|zone| zone.id.clone());
     let mut zones: Vec<_> = ids.map(|id| ZoneSeats { id, runs: Vec::new() }).collect();
-    for row in plan.rows() {
-        // A plan has no row in a zone that it has not.
-        let Some(zone) = zones.get_mut(usize::from(row.zone)) else { continue };
+    let rows = plan.rows().iter().map(|row| (row.zone, row.first, row.len));
+    let areas = plan.areas().iter().map(|area| (area.zone, area.first, area.len));
+    for (zone, next, more) in rows.chain(areas) {
+        // A plan has no row or area in a zone that it has not.
+        let Some(zone) = zones.get_mut(usize::from(zone)) else { continue };
         match zone.runs.last_mut() {
-            Some((first, len)) if *first + *len == row.first => *len += row.len,
-            _ => zone.runs.push((row.first, row.len)),
+            Some((first, len)) if *first + *len == next => *len += more,
+            _ => zone.runs.push((next, more)),
         }
     }
     zones.retain(|zone| !zone.runs.is_empty());

@@ -155,7 +155,8 @@ impl Stand {
         let plan = plan.map_err(|why| StandError::Plan { event: id.clone(), why })?;
         let unknown = |_| StandError::Plan { event: id.clone(), why: "its currency is unknown" };
         let currency = event.facts.currency.parse().map_err(unknown)?;
-        let rules = Rules { terms: Terms { currency, ..rules.terms }, ..rules };
+        let best_only_until = event.facts.best_only_until;
+        let rules = Rules { terms: Terms { currency, ..rules.terms }, best_only_until, ..rules };
         let shelf = Arc::new(Shelf::new(plan.capacity()).with_zones(&plan));
         let setup =
             EventSetup { event: id, plan: Arc::new(plan), rules, shelf: Arc::clone(&shelf) };

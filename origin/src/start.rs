@@ -428,7 +428,7 @@ impl House {
                     open_log: Box::new(move || opening.log()),
                     sales: Arc::clone(&sales),
                     places: Arc::clone(&places),
-                    clock,
+                    clock: Arc::clone(&clock),
                     may_cut_damaged_tail: config.may_cut_damaged_tail,
                     snapshot_changes: config.snapshot_changes,
                     window: Arc::clone(&window),
@@ -442,10 +442,10 @@ impl House {
         let followers = Followers::start(config, &stores, &metrics)?;
         let checkout = Checkout::new(
             Arc::clone(&sales),
-            gateways(config, &metrics)?,
+            gateways(config, &clock, &metrics)?,
             config.payment.checkout,
             Arc::clone(&metrics),
-            Arc::new(Timestamp::now),
+            Arc::clone(&clock),
         );
         let hub = Hub::new(
             config.live,
@@ -496,7 +496,11 @@ fn postman(config: &OriginConfig, app: Arc<App>) -> Result<Postman, StartError> 
 }
 
 /// The gateways in the order in which they are asked.
-fn gateways(config: &OriginConfig, metrics: &Arc<Metrics>) -> Result<Gateways, StartError> {
+fn gateways(
+    config: &OriginConfig,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+) -> Result<Gateways, StartError> {
     let mut gateways = Vec::new();
     for (name, setup) in &config.payment.gateways {
         let gateway = match setup {
@@ -513,7 +517,7 @@ fn gateways(config: &OriginConfig, metrics: &Arc<Metrics>) -> Result<Gateways, S
         };
         gateways.push((name.clone(), gateway));
     }
-    Ok(Gateways::new(gateways, config.payment.timeout, Arc::clone(metrics)))
+    Ok(Gateways::new(gateways, config.payment.timeout, Arc::clone(clock), Arc::clone(metrics)))
 }
 
 /// A sale without tickets is none: better not to start.

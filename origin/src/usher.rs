@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use crate::catalogue::{Event, Status};
 use crate::http::{App, Shop};
-use crate::partition::OpenError;
+use crate::partition::{OpenError, Unavailable};
+use crate::sale::{AfterCommand, Command};
 use crate::search::{Band, IndexError};
 use crate::stand::{Stand, StandError};
 
@@ -27,6 +28,9 @@ pub enum UsherError {
     /// Its writer does not take it.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Its writer does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
     /// The search cannot write.
     #[error(transparent)]
     Search(#[from] IndexError),
@@ -72,6 +76,16 @@ async fn bring(app: &Arc<App>, event: Arc<Event>) -> Result<(), UsherError> {
         let Shop { venue, map_url, shelf, terms, .. } = &*known;
         let (venue, map_url, shelf) = (Arc::clone(venue), map_url.clone(), Arc::clone(shelf));
         let terms = *terms;
+        app.sales.set_best_only(&event.id, event.facts.best_only_until).await?;
+        if event.status == Status::Cancelled {
+            // Who does not have the seats leaves it to the postman of whoever has them.
+            let cancel = Command::After(AfterCommand::CancelEvent);
+            match app.sales.ask(&event.id, cancel).await {
+                Ok(_) => {}
+                Err(_) if !app.is_ours(&event.id) => {}
+                Err(unavailable) => return Err(unavailable.into()),
+            }
+        }
         app.shops.put(event.id.clone(), Shop { event, venue, map_url, shelf, terms });
         return Ok(());
     }

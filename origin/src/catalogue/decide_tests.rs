@@ -30,6 +30,7 @@ fn facts(seating: Option<Seating>) -> EventFacts {
             .map(|(zone, amount)| ZonePrice { zone: slug(zone), amount })
             .collect(),
         seating,
+        best_only_until: None,
     };
     draft.check().unwrap()
 }

@@ -136,6 +136,9 @@ pub struct EventDraft {
     /// Its seats; without, it can be announced and not sold.
     #[serde(default)]
     pub seating: Option<Seating>,
+    /// Until then nobody chooses seats: the best that are left are given out.
+    #[serde(default)]
+    pub best_only_until: Option<Timestamp>,
 }
 
 /// An event.
@@ -176,6 +179,9 @@ pub struct EventFacts {
     /// Its seats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seating: Option<Seating>,
+    /// Until then nobody chooses seats: the best that are left are given out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_only_until: Option<Timestamp>,
 }
 
 impl VenueDraft {
@@ -230,6 +236,10 @@ impl EventDraft {
         if let Some(twice) = first_twice(&self.performers) {
             return Err(Invalid::new("performers", twice.as_str(), "each of them once"));
         }
+        if let Some(until) = self.best_only_until.filter(|until| *until > start.at) {
+            let expected = "a time before the event begins, in milliseconds since the epoch";
+            return Err(Invalid::new("best_only_until", &until.as_millis().to_string(), expected));
+        }
         let (names, long) = ("1 to 200 printable characters", "1 to 2000 printable characters");
         Ok(EventFacts {
             title: text("title", &self.title, NAME_CHARS_MAX, names)?,
@@ -246,6 +256,7 @@ impl EventDraft {
             currency: currency(self.currency)?,
             prices: prices(self.prices)?,
             seating: self.seating.map(seating).transpose()?,
+            best_only_until: self.best_only_until,
         })
     }
 }
@@ -269,6 +280,7 @@ impl From<&EventFacts> for EventDraft {
             currency: facts.currency.clone(),
             prices: facts.prices.clone(),
             seating: facts.seating.clone(),
+            best_only_until: facts.best_only_until,
         }
     }
 }
@@ -409,6 +421,7 @@ mod tests {
             currency: "USD".into(),
             prices: Vec::new(),
             seating: None,
+            best_only_until: None,
         }
     }
 
@@ -452,6 +465,7 @@ mod tests {
         refused("prices",          |d| d.prices = vec![price("a", 1), price("a", 2)]);
         refused("seating.bowl",    |d| d.seating = Some(Seating::Bowl(150_001)));
         refused("seating.map",     |d| d.seating = Some(Seating::Map("../x".into())));
+        refused("best_only_until", |d| d.best_only_until = Some(Timestamp::from_secs(1_784_487_601)));
     }
 
     fn price(zone: &str, amount: u64) -> ZonePrice {

@@ -240,6 +240,7 @@ pub fn world_cup(matches: &List, stadiums: &List) -> Result<Vec<Item>, ImportErr
             currency: "USD".to_owned(),
             prices: zone_prices(prices(&line.round)).map_err(&refused)?,
             seating: Some(Seating::Bowl(*capacity)),
+            best_only_until: None,
         };
         if !gathered.event(event_id.clone(), draft).map_err(&refused)? {
             let (file, line) = (matches.name.clone(), at + 2);
@@ -287,6 +288,7 @@ pub fn leagues(fixtures: &List) -> Result<Vec<Item>, ImportError> {
             currency: league.currency.to_owned(),
             prices: Vec::new(),
             seating: None,
+            best_only_until: None,
         };
         if !gathered.event(event_id.clone(), draft).map_err(&refused)? {
             let (file, line) = (fixtures.name.clone(), at + 2);

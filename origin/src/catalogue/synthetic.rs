@@ -227,6 +227,7 @@ fn event(
         currency: currency.to_owned(),
         prices: prices.collect(),
         seating: Some(Seating::Bowl(20_000)),
+        best_only_until: None,
     };
     let id = format!("x{seed:06}-{}", slug(&draft.title), seed = number);
     let id = id.chars().take(64).collect::<String>().parse().ok()?;

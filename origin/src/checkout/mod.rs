@@ -17,8 +17,9 @@ use keys::{EventId, Id128, Timestamp};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::failpoint;
 use crate::metrics::Metrics;
-use crate::partition::{Answer, Unavailable};
+use crate::partition::{Answer, Clock, Unavailable};
 use crate::pay::webhook::{About, Notice};
 use crate::pay::{Asked, Authorisation, Charge, GatewayError, Gateways};
 use crate::sale::{
@@ -37,6 +38,9 @@ const FAILOVER_WITHIN: Duration = Duration::from_secs(9);
 const SETTLE_TRIES: u32 = 20;
 /// Pause between two of these.
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+/// What could not be done at a gateway for this long comes before a person: an outage that ends by
+/// itself is over by then, and no reservation has lapsed.
+const LATE: Duration = Duration::from_secs(6 * 3600);
 /// Findings that are kept; a list that long is no list for a person.
 const FINDINGS_MAX: usize = 10_000;
 
@@ -88,13 +92,18 @@ pub enum Finding {
     CapturedForNothing,
     /// An authorisation cannot be voided, for its gateway is not configured any more.
     GatewayGone,
+    /// Money of an order could not be captured for hours: its reservation lapses after days.
+    CaptureLate,
+    /// Money that is reserved for nobody could not be given back for hours.
+    VoidLate,
+    /// A refund could not be paid back for hours.
+    RefundLate,
+    /// The gateway refuses to pay a refund back.
+    RefundRefused,
 }
 
 /// Where [`Finding`]s are kept: by event, order and authorisation.
 type Findings = BTreeMap<(EventId, Id128, u32), Finding>;
-
-/// Tells the time.
-pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Takes payments.
 pub struct Checkout {
@@ -102,7 +111,7 @@ pub struct Checkout {
     gateways: Gateways,
     rules: CheckoutRules,
     metrics: Arc<Metrics>,
-    now: Now,
+    clock: Clock,
     places: Arc<Semaphore>,
     /// Orders that a task of ours is at: the resolver leaves them alone.
     attended: Mutex<BTreeSet<Id128>>,
@@ -137,14 +146,14 @@ impl Checkout {
         gateways: Gateways,
         rules: CheckoutRules,
         metrics: Arc<Metrics>,
-        now: Now,
+        clock: Clock,
     ) -> Self {
         Self {
             sales,
             gateways,
             rules,
             metrics,
-            now,
+            clock,
             places: Arc::new(Semaphore::new(PAYMENTS_MAX)),
             attended: Mutex::default(),
             paced: Mutex::default(),
@@ -202,6 +211,7 @@ impl Checkout {
         let (Reply::Charge(charge), Some(gateway)) = (&answer.reply, gateway) else {
             return Ok(Checked { answer, provider_took: Duration::ZERO });
         };
+        failpoint!("payment-begun");
         let asked = Instant::now();
         let answer = self.authorise(&event, charge.clone(), gateway, token).await?;
         Ok(Checked { answer, provider_took: asked.elapsed() })
@@ -218,10 +228,11 @@ impl Checkout {
         mut gateway: GatewayName,
         token: String,
     ) -> Result<Answer, CheckoutError> {
-        let (began, order) = (Instant::now(), charge.order);
+        let (began, order) = (self.elapsed(), charge.order);
         let mut tried = Vec::new();
         loop {
             let answer = self.ask_for(event, &charge, &gateway, &token).await;
+            failpoint!("authorise-answered");
             let meaning = answered(&answer);
             self.metrics.paid(outcome::paid(&meaning));
             if let Err(error) = &answer {
@@ -237,11 +248,13 @@ impl Checkout {
                 notice: None,
             };
             if let Answered::Known(outcome) = meaning {
-                return self.settle(event, told(outcome)).await;
+                let settled = self.settle(event, told(outcome)).await;
+                failpoint!("payment-settled");
+                return settled;
             }
             tried.push(gateway.clone());
             let next = self.gateways.choose(&token, &tried);
-            let Some(next) = next.ok().filter(|_| began.elapsed() < FAILOVER_WITHIN) else {
+            let Some(next) = next.ok().filter(|_| self.elapsed() - began < FAILOVER_WITHIN) else {
                 let outcome = match meaning {
                     Answered::Refused { code } => Outcome::Declined { code: Some(code) },
                     _ => Outcome::Unknown,
@@ -253,6 +266,7 @@ impl Checkout {
             let moved = self.sales.ask(event, moving).await;
             let moved = moved.map_err(|_| CheckoutError::Unsettled { order })?;
             let Reply::Charge(again) = moved.reply else { return Ok(moved) };
+            failpoint!("payment-moved");
             tracing::warn!(%order, from = %gateway, to = %next, "another gateway is asked");
             (charge, gateway) = (again, next);
         }
@@ -299,8 +313,8 @@ impl Checkout {
         gateway: &GatewayName,
         notice: Notice,
     ) -> Result<(), CheckoutError> {
-        let Some(about) = notice.about.filter(|about| self.sales.events().contains(&about.event))
-        else {
+        // An event without a writer at the moment is ours all the same: then it is told again.
+        let Some(about) = notice.about.filter(|about| self.sales.sells(&about.event)) else {
             self.metrics.webhooks_parked_total.inc();
             tracing::info!(%gateway, notice = notice.id, "a webhook is about nothing of ours");
             return Ok(());
@@ -345,13 +359,39 @@ impl Checkout {
         self.metrics.payments_attention.set(i64::try_from(findings.len()).unwrap_or(i64::MAX));
     }
 
+    /// Notes down what could not be done for too long.
+    fn found_late(
+        &self,
+        event: &EventId,
+        (order, number): (Id128, u32),
+        since: Timestamp,
+        finding: Finding,
+    ) {
+        if self.now().since(since) >= LATE {
+            self.found(event, order, number, finding);
+        }
+    }
+
     fn cleared(&self, is_over: impl Fn(&(EventId, Id128, u32), Finding) -> bool) {
         let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
         findings.retain(|of, finding| !is_over(of, *finding));
         self.metrics.payments_attention.set(i64::try_from(findings.len()).unwrap_or(i64::MAX));
     }
 
+    /// Time of day.
+    fn now(&self) -> Timestamp {
+        (self.clock)().wall
+    }
+
+    /// Time that only runs, for pauses.
+    fn elapsed(&self) -> Duration {
+        (self.clock)().elapsed
+    }
+
     fn attended(&self) -> MutexGuard<'_, BTreeSet<Id128>> {
         self.attended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,7 @@ impl Checkout {
     }
 
     async fn reconcile_with(self: &Arc<Self>, gateway: &GatewayName) {
-        let since_secs = (self.now)().as_secs().saturating_sub(BACK.as_secs());
+        let since_secs = self.now().as_secs().saturating_sub(BACK.as_secs());
         let mut after: Option<String> = None;
         for _ in 0..PAGES_MAX {
             let cursor = after.as_deref();

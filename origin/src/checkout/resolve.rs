@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keys::{EventId, Id128};
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::outcome::{Answered, answered, outcome};
 use super::{Checkout, Finding};
+use crate::failpoint;
 use crate::metrics::Paid;
 use crate::pay::{Asked, Authorisation, GatewayError, Seen, Standing};
 use crate::sale::{
@@ -33,7 +34,7 @@ const PACE_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     tries: u32,
-    not_before: Instant,
+    not_before: Duration,
 }
 
 impl Checkout {
@@ -56,14 +57,16 @@ impl Checkout {
     pub async fn resolve(self: &Arc<Self>) {
         let mut tasks = Tasks::default();
         let mut seen = Totals::default();
+        let mut were_all_asked = true;
         for event in self.sales.events() {
             let Ok(answer) = self.sales.ask(&event, Command::ListPaymentWork).await else {
+                were_all_asked = false;
                 continue;
             };
             let Reply::PaymentWork(work) = answer.reply else { continue };
             self.work_off(&event, *work, &mut tasks, &mut seen).await;
         }
-        let now = (self.now)();
+        let now = self.now();
         let age = seen.uncaptured_since.map_or(Duration::ZERO, |since| now.since(since));
         self.metrics.payments_unsettled.set(clamped(seen.unsettled));
         self.metrics.voids_due.set(clamped(seen.voids));
@@ -72,6 +75,7 @@ impl Checkout {
         self.metrics.uncaptured_age_seconds.set(clamped(age.as_secs()));
         self.metrics.breakers(self.gateways.phases());
         tasks.end().await;
+        self.metrics.payment_rounds_total.inc_by(u64::from(were_all_asked));
         self.forget_paces();
     }
 
@@ -134,7 +138,7 @@ impl Checkout {
         let mut meaning = answered(&answer);
         if !matches!(meaning, Answered::Known(_)) {
             let found = self.look_up(&gateway, &authorisation).await;
-            let is_late = (self.now)().since(open.asked_at) >= self.rules.absent_after;
+            let is_late = self.now().since(open.asked_at) >= self.rules.absent_after;
             meaning = match &found {
                 Ok(Seen { standing: Standing::Absent, .. }) => match meaning {
                     Answered::Refused { code } => {
@@ -182,20 +186,28 @@ impl Checkout {
     }
 
     async fn capture(&self, event: &EventId, due: CaptureDue) {
-        let CaptureDue { order, number, gateway, reference, amount } = due;
+        let CaptureDue { order, number, gateway, reference, amount, since } = due;
+        let late = || self.found_late(event, (order, number), since, Finding::CaptureLate);
         // Written down first: from here on the order can be refunded, but not voided.
         let begun = self.sales.ask(event, Command::BeginCapture { order }).await;
         if !begun.is_ok_and(|answer| matches!(answer.reply, Reply::Order(_))) {
             return;
         }
+        failpoint!("capture-begun");
         let which = Authorisation { event: event.clone(), order, number, reference };
         let asked =
             self.gateways.ask(&gateway, Asked::Capture, |g| g.capture(&which, amount)).await;
+        failpoint!("capture-answered");
         let seen = match asked {
             Ok(seen) => seen,
             Err(error) => {
                 tracing::warn!(%order, %gateway, %error, "money is not captured yet");
-                return;
+                return match error {
+                    GatewayError::Unconfigured { .. } => {
+                        self.found(event, order, number, Finding::GatewayGone);
+                    }
+                    _ => late(),
+                };
             }
         };
         let reference = seen.reference;
@@ -207,27 +219,47 @@ impl Checkout {
                     self.metrics.paid(Paid::Captured);
                 }
                 // If it is not written down, the next try hears the same again.
-                if let Err(error) = self.settle(event, told(outcome)).await {
-                    tracing::warn!(%order, %error, "a capture is not written down yet");
+                match self.settle(event, told(outcome)).await {
+                    Ok(_) => self.cleared(|of, finding| {
+                        *of == (event.clone(), order, number) && finding == Finding::CaptureLate
+                    }),
+                    Err(error) => {
+                        tracing::warn!(%order, %error, "a capture is not written down yet");
+                    }
                 }
             }
-            _ => tracing::warn!(%order, standing = ?seen.standing, "money is not captured yet"),
+            _ => {
+                tracing::warn!(%order, standing = ?seen.standing, "money is not captured yet");
+                late();
+            }
         }
     }
 
     /// Pays back what was captured. The key is the refund's own, so a crash before it is written
     /// down asks for the same once more and the gateway pays once.
     async fn repay(&self, event: &EventId, due: RefundDue) {
-        let RefundDue { order, refund, number, gateway, reference, amount } = due;
+        let RefundDue { order, refund, number, gateway, reference, amount, since } = due;
         let which = Authorisation { event: event.clone(), order, number, reference };
         let key = format!("{order}:refund:{refund}");
+        failpoint!("refund-begun");
         let asked =
             self.gateways.ask(&gateway, Asked::Refund, |g| g.refund(&which, amount, &key)).await;
+        failpoint!("refund-answered");
         if let Err(error) = asked {
-            return tracing::warn!(%order, refund, %gateway, %error, "money is not paid back yet");
+            tracing::warn!(%order, refund, %gateway, %error, "money is not paid back yet");
+            return match error {
+                GatewayError::Rejected { .. } => {
+                    self.found(event, order, number, Finding::RefundRefused);
+                }
+                GatewayError::Unconfigured { .. } => {
+                    self.found(event, order, number, Finding::GatewayGone);
+                }
+                _ => self.found_late(event, (order, number), since, Finding::RefundLate),
+            };
         }
         let repaid = Command::After(AfterCommand::Repaid { order, refund });
         if self.sales.ask(event, repaid).await.is_ok() {
+            self.cleared(|of, _| *of == (event.clone(), order, number));
             self.metrics.paid(Paid::Repaid);
             tracing::info!(%order, refund, amount, %gateway, "a refund is paid back");
         }
@@ -236,20 +268,25 @@ impl Checkout {
     async fn void(&self, event: &EventId, due: VoidDue) {
         let VoidDue { order, number, gateway, reference, since } = due;
         let which = Authorisation { event: event.clone(), order, number, reference };
+        failpoint!("void-begun");
         let asked = self.gateways.ask(&gateway, Asked::Void, |g| g.void(&which)).await;
-        let is_late = (self.now)().since(since) >= self.rules.absent_after;
+        failpoint!("void-answered");
+        let is_late = self.now().since(since) >= self.rules.absent_after;
         match asked.map(|seen| seen.standing) {
             Ok(Standing::NotCharged { .. }) => {}
             Ok(Standing::Absent) if is_late => {}
             Ok(Standing::Captured { .. }) => {
                 return self.found(event, order, number, Finding::CapturedForNothing);
             }
-            Ok(_) => return,
+            Ok(_) => {
+                return self.found_late(event, (order, number), since, Finding::VoidLate);
+            }
             Err(GatewayError::Unconfigured { .. }) => {
                 return self.found(event, order, number, Finding::GatewayGone);
             }
             Err(error) => {
-                return tracing::warn!(%order, %gateway, %error, "an authorisation is not voided");
+                tracing::warn!(%order, %gateway, %error, "an authorisation is not voided");
+                return self.found_late(event, (order, number), since, Finding::VoidLate);
             }
         }
         if self.sales.ask(event, Command::Voided { order, number }).await.is_ok() {
@@ -261,7 +298,7 @@ impl Checkout {
 
     /// Whether it is too early to ask for an order again; if not, when the next time is.
     fn is_paced(&self, order: Id128) -> bool {
-        let now = Instant::now();
+        let now = self.elapsed();
         let mut paced = self.paced.lock().unwrap_or_else(PoisonError::into_inner);
         let pace = paced.entry(order).or_insert(Pace { tries: 0, not_before: now });
         if pace.not_before > now {
@@ -273,9 +310,9 @@ impl Checkout {
     }
 
     fn forget_paces(&self) {
-        let old = Instant::now().checked_sub(2 * PACE_MAX);
+        let now = self.elapsed();
         let mut paced = self.paced.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_used = |pace: &Pace| old.is_none_or(|old| pace.not_before > old);
+        let is_used = |pace: &Pace| pace.not_before + 2 * PACE_MAX > now;
         let kept: BTreeMap<_, _> =
             paced.iter().filter(|(_, pace)| is_used(pace)).map(|(o, p)| (*o, *p)).collect();
         *paced = kept;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{ConfigError, refuse};
 use crate::checkout::CheckoutRules;
 use crate::pay::StripeSetup;
-use crate::sale::{GatewayName, PaymentRules, Rules, Terms};
+use crate::sale::{Currency, GatewayName, PaymentRules, Rules, Terms, TermsError};
 
 /// Most gateways: each is asked in turn while a buyer waits.
 const GATEWAYS_MAX: usize = 8;
@@ -98,14 +98,78 @@ impl TryFrom<String> for BaseUrl {
     }
 }
 
-/// `[pricing]`: the terms of all events, and of single ones.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// `[pricing]`: what is added to prices, whatever currency an event has.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PricingFile")]
 pub struct PricingConfig {
+    /// What a search by price counts in if it names no currency. An event's own is the catalogue's.
+    pub search_currency: Currency,
     /// Of all events that have none of their own.
     pub terms: Terms,
     /// Of single events.
     pub events: BTreeMap<EventId, Terms>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PricingFile {
+    search_currency: Currency,
+    terms: TermsFile,
+    events: BTreeMap<EventId, TermsFile>,
+}
+
+impl Default for PricingFile {
+    fn default() -> Self {
+        let (terms, events) = (TermsFile::default(), BTreeMap::new());
+        Self { search_currency: Currency::USD, terms, events }
+    }
+}
+
+impl Default for PricingConfig {
+    fn default() -> Self {
+        let (terms, events) = (Terms::default(), BTreeMap::new());
+        Self { search_currency: Currency::USD, terms, events }
+    }
+}
+
+/// Terms without a currency, which is the event's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TermsFile {
+    ticket_fee: u64,
+    order_fee: u64,
+    tax_basis_points: u32,
+    is_tax_included: bool,
+}
+
+impl Default for TermsFile {
+    fn default() -> Self {
+        let Terms { ticket_fee, order_fee, tax_basis_points, is_tax_included, .. } =
+            Terms::default();
+        Self { ticket_fee, order_fee, tax_basis_points, is_tax_included }
+    }
+}
+
+impl TermsFile {
+    fn check(self) -> Result<Terms, TermsError> {
+        let Self { ticket_fee, order_fee, tax_basis_points, is_tax_included } = self;
+        let currency = Terms::default().currency;
+        Terms { currency, ticket_fee, order_fee, tax_basis_points, is_tax_included }.checked()
+    }
+}
+
+impl TryFrom<PricingFile> for PricingConfig {
+    type Error = TermsError;
+
+    fn try_from(file: PricingFile) -> Result<Self, TermsError> {
+        let events = file.events.into_iter();
+        let events = events.map(|(event, terms)| Ok((event, terms.check()?)));
+        Ok(Self {
+            search_currency: file.search_currency,
+            terms: file.terms.check()?,
+            events: events.collect::<Result<_, TermsError>>()?,
+        })
+    }
 }
 
 impl PricingConfig {

@@ -1,5 +1,7 @@
 //! `[mail]` and `[sms]`: who sends messages to buyers, and for whom?
 
+use std::path::PathBuf;
+
 use keys::Secret;
 use lettre::message::Mailbox;
 use reqwest::Url;
@@ -37,6 +39,7 @@ pub(super) struct MailFile {
     username: Option<String>,
     password: Option<Secret>,
     from: String,
+    ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,7 +69,7 @@ pub(super) fn checked(
 }
 
 fn checked_mail(file: MailFile) -> Result<MailConfig, ConfigError> {
-    let MailFile { host, port, security, username, password, from } = file;
+    let MailFile { host, port, security, username, password, from, ca_file } = file;
     if security == Security::None && !MailConfig::is_loopback(&host) {
         let expected = "starttls or tls, for anything but a server on this machine";
         return refuse("mail.security", "none", expected);
@@ -79,7 +82,7 @@ fn checked_mail(file: MailFile) -> Result<MailConfig, ConfigError> {
     let Ok(from) = from.parse::<Mailbox>() else {
         return refuse("mail.from", from, "an address like Tickets <tickets@example.org>");
     };
-    Ok(MailConfig { host, port, security, login, from })
+    Ok(MailConfig { host, port, security, login, from, ca_file })
 }
 
 fn checked_sms(file: SmsFile) -> Result<SmsConfig, ConfigError> {

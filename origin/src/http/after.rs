@@ -21,10 +21,12 @@ use sha2::{Digest as _, Sha256};
 use super::body::Json;
 use super::internal::{Trusted, bearer, is_same};
 use super::orders::idempotency_key;
+use super::pass_on::{CommandId, Gathered, IsFromPeer};
 use super::problem::Refused;
 use super::public::{PRIVATE, find_order, unsigned};
 use super::shopper::unknown_event;
-use super::{App, Shop, views};
+use super::{App, Shop, admin, views};
+use crate::catalogue::{self, Status};
 use crate::partition::Answer;
 use crate::sale::{
     AfterCommand, AfterReply, Command, PostCommand, RefundAsk, Reply, SEATS_PER_ORDER_LIMIT, Scan,
@@ -39,6 +41,8 @@ const GATE_CHARS_MAX: usize = 40;
 const TRAIL_MAX: usize = 1000;
 /// Most undeliverable messages of an event in one answer.
 const UNDELIVERABLE_MAX: usize = 100;
+/// In whose name the catalogue is changed from here.
+const OPERATOR: &str = "operator";
 
 /// Routes of the internal listener.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -80,6 +84,7 @@ pub(super) struct ScanBody {
 async fn check_in(
     State(app): State<Arc<App>>,
     _: Scanner,
+    CommandId(drawn): CommandId,
     Json(body): Json<ScanBody>,
 ) -> Result<Response, Refused> {
     let ScanBody { event, barcode, gate, scan } = body;
@@ -88,7 +93,7 @@ async fn check_in(
         Some(scan) => {
             scan.parse().map_err(|_| Refused::invalid("scan is not an id of 22 letters"))?
         }
-        None => Id128::random(),
+        None => drawn,
     };
     let shop = app.shops.get(&event).ok_or_else(unknown_event)?;
     let ticket = verified(&app, &event, barcode).ok_or_else(not_ours)?.sub;
@@ -229,7 +234,12 @@ async fn cancel(
     Path(event): Path<String>,
 ) -> Result<Response, Refused> {
     let (event, _) = named(&app, &event)?;
-    // The orders are refunded a few at a time by whoever sends the messages.
+    // The catalogue has the last word on what takes place, and the sale follows it.
+    let status = Status::Cancelled;
+    let cancelled = catalogue::Command::SetStatus { id: event.clone(), status, expect: None };
+    admin::ask(&app, OPERATOR, cancelled).await?;
+    // The orders are refunded a few at a time by whoever sends the messages. Asked again, it tells
+    // how many are left.
     let Answer { seq, reply } =
         app.sales.ask(&event, Command::After(AfterCommand::CancelEvent)).await?;
     match reply {
@@ -266,7 +276,19 @@ async fn send(app: &App, event: &EventId, order: Id128) -> Result<Response, Refu
     Ok((StatusCode::ACCEPTED, sent).into_response())
 }
 
-async fn undeliverable(State(app): State<Arc<App>>, _: Trusted) -> Result<Response, Refused> {
+/// Messages that were refused for ever, and the processes that did not tell of theirs.
+#[derive(Debug, Deserialize, Serialize)]
+struct Messages {
+    messages: Vec<Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<String>,
+}
+
+async fn undeliverable(
+    State(app): State<Arc<App>>,
+    _: Trusted,
+    IsFromPeer(is_from_peer): IsFromPeer,
+) -> Result<Response, Refused> {
     let mut messages = Vec::new();
     for event in app.sales.events() {
         let limit = UNDELIVERABLE_MAX;
@@ -280,7 +302,16 @@ async fn undeliverable(State(app): State<Arc<App>>, _: Trusted) -> Result<Respon
             message
         }));
     }
-    Ok(private(json!({ "messages": messages })))
+    let own = Messages { messages, missing: Vec::new() };
+    let all = match &app.others {
+        Some(others) if !is_from_peer => {
+            let Gathered { answers, missing } = others.gather("/internal/v1/undeliverable").await;
+            let theirs = answers.into_iter().flat_map(|theirs: Messages| theirs.messages);
+            Messages { messages: own.messages.into_iter().chain(theirs).collect(), missing }
+        }
+        _ => own,
+    };
+    Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(all)).into_response())
 }
 
 fn order_body(app: &App, shop: &Shop, Answer { seq, reply }: Answer) -> Result<Response, Refused> {

@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use keys::{EventId, Slug};
+use keys::{EventId, Slug, Timestamp};
 use serde_json::{Value, json};
 
 use super::App;
@@ -50,7 +50,7 @@ async fn events(
 /// What is found, once there is room for one more search.
 pub(super) async fn find(app: &App, asked: &QueryText) -> Result<Found, Refused> {
     let query = asked
-        .check(app.rules.terms.currency.code())
+        .check(app.pricing.search_currency.code())
         .map_err(|bad| invalid_query(&bad.to_string()))?;
     let place = Arc::clone(&app.searches).acquire_owned().await;
     let place = place.map_err(|_| Refused::internal())?;
@@ -205,7 +205,23 @@ fn description(app: &App, event: &Event) -> Value {
         .map(|shop| Band::of(shop.shelf.counts().free, u64::from(shop.venue.capacity())));
     let mut described = summary(event, band);
     described["description"] = event.description().into();
+    if let Some(shop) = &shop {
+        described["capacity"] = shop.venue.capacity().into();
+    }
     described["zones"] = zones.collect();
+    let areas = shop.as_ref().map(|shop| shop.venue.areas.as_slice()).unwrap_or_default();
+    let areas = areas.iter().map(|area| {
+        json!({
+            "id": area.id,
+            "label": area.label,
+            "zone": area.zone,
+            "capacity": area.capacity,
+            "price": event.facts.price_of(&area.zone),
+        })
+    });
+    described["areas"] = areas.collect();
+    let now = Timestamp::now();
+    described["best_only_until"] = json!(event.facts.best_only_until.filter(|until| now < *until));
     let terms = app.rules_of(&event.id).terms;
     described["fees"] = json!({
         "ticket_fee": terms.ticket_fee,

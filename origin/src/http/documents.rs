@@ -52,7 +52,7 @@ pub(super) async fn of_ticket(
     if let Some(void) = order.after.voids.get(&ticket) {
         return Err(Refused::sale(&Refusal::TicketVoid { at: void.at }, order.seq));
     }
-    let shop = app.shop(&event).ok_or_else(Refused::internal)?;
+    let shop = app.shops.get(&event).ok_or_else(Refused::internal)?;
     let code = || {
         let barcode = app.printer.barcode(&app.passes, &shop, &order, found);
         barcode.and_then(|barcode| Code::new(&barcode)).map_err(|error| unsigned(&error))
@@ -86,7 +86,7 @@ pub(super) async fn calendar(
 ) -> Result<Response, Refused> {
     let none = || Refused::not_found("unknown-ticket", "The order has no tickets");
     let (event, order) = sold(&app, &order)?.ok_or_else(none)?;
-    let shop = app.shop(&event).ok_or_else(Refused::internal)?;
+    let shop = app.shops.get(&event).ok_or_else(Refused::internal)?;
     let entry = app.printer.ics(&shop, &order);
     Ok(file("text/calendar; charset=utf-8", entry, Some("event.ics")))
 }
@@ -104,7 +104,7 @@ async fn pdf(
     language: Language,
 ) -> Result<Response, Refused> {
     let drawn = tokio::task::spawn_blocking(move || {
-        let shop = app.shop(&event).ok_or_else(Refused::internal)?;
+        let shop = app.shops.get(&event).ok_or_else(Refused::internal)?;
         let pdf = app.printer.pdf(&app.passes, &shop, &order, only, language);
         pdf.map_err(|error| unsigned(&error))
     });

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use keys::{EventId, Id128};
+use keys::{EventId, Id128, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use super::live::refused_by;
 use super::pass_on::CommandId;
 use super::problem::Refused;
 use super::public::PRIVATE;
-use super::shopper::Shopper;
+use super::shopper::{Holder, Shopper};
 use super::{App, Shop, views};
 use crate::live::Mode;
 use crate::partition::Answer;
@@ -166,7 +166,9 @@ async fn check_marks(
     hold: Id128,
 ) -> Result<(), Refused> {
     let shop = shopper.shop();
+    let best_only_until = shop.event.facts.best_only_until;
     let is_sound = seats.len() <= app.rules.seats_per_order_max as usize
+        && best_only_until.is_none_or(|until| until <= Timestamp::now())
         && seats.iter().all(|seat| *seat < shop.venue.seats);
     if !is_sound {
         return Ok(());
@@ -180,7 +182,7 @@ async fn check_marks(
 async fn view_hold(
     State(app): State<Arc<App>>,
     Path((_, hold)): Path<(String, String)>,
-    shopper: Shopper,
+    Holder(shopper): Holder,
 ) -> Result<Response, Refused> {
     let command = Command::ViewHold { hold: hold_id(&hold)?, sub: shopper.pass.sub };
     let answer = app.sales.ask(shopper.event(), command).await?;
@@ -191,12 +193,13 @@ async fn view_hold(
 async fn amend(
     State(app): State<Arc<App>>,
     Path((_, hold)): Path<(String, String)>,
-    shopper: Shopper,
+    Holder(shopper): Holder,
     Json(AmendBody { add, drop }): Json<AmendBody>,
 ) -> Result<Response, Refused> {
     let (hold, sub) = (hold_id(&hold)?, shopper.pass.sub);
     let (add, drop) = (add.pick(), drop.pick());
     if !add.is_empty() {
+        shopper.check_on_sale()?;
         check_mode(&app, shopper.event(), !add.seats.is_empty())?;
     }
     let command = Command::Amend { hold, sub, add, drop };
@@ -210,7 +213,7 @@ async fn amend(
 async fn extend(
     State(app): State<Arc<App>>,
     Path((_, hold)): Path<(String, String)>,
-    shopper: Shopper,
+    Holder(shopper): Holder,
     Json(ExtendBody { reason }): Json<ExtendBody>,
 ) -> Result<Response, Refused> {
     let command = Command::Extend { hold: hold_id(&hold)?, sub: shopper.pass.sub, by: reason };
@@ -222,7 +225,7 @@ async fn extend(
 async fn release(
     State(app): State<Arc<App>>,
     Path((_, hold)): Path<(String, String)>,
-    shopper: Shopper,
+    Holder(shopper): Holder,
 ) -> Result<Response, Refused> {
     let hold = hold_id(&hold)?;
     let command = Command::Release { hold, sub: shopper.pass.sub };

@@ -12,17 +12,19 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use keys::{EventId, Secret, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::body::Json;
-use super::payments;
+use super::pass_on::{Gathered, IsFromPeer};
 use super::problem::Refused;
 use super::shopper::unknown_event;
 use super::{App, Shop};
+use super::{pages, payments};
 use crate::live::{Levels, Mode};
+use crate::load;
 use crate::partition::Unavailable;
 use crate::sale::Counts;
 
@@ -32,7 +34,8 @@ const LEDGER_MAX: u32 = 10_000;
 /// All internal routes.
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/internal/v1/load", get(load))
+        .route("/internal/v1/openapi.json", get(pages::internal_description))
+        .route("/internal/v1/load", get(load_of_all))
         .route("/internal/v1/mode", get(view_mode).put(pin_mode))
         .route("/internal/v1/sandbox/ledger", get(ledger))
         .route("/internal/v1/payments/attention", get(attention))
@@ -73,7 +76,13 @@ pub(super) fn is_same(shown: &str, token: &Secret) -> bool {
     digest(shown).ct_eq(&digest(token.expose())).into()
 }
 
-async fn load(State(app): State<Arc<App>>, _: Trusted) -> Result<Response, Refused> {
+/// The load of this process; of the whole fleet, unless one of it asks. Whoever does not answer in
+/// time is named in `missing`, and nothing is told of their events.
+async fn load_of_all(
+    State(app): State<Arc<App>>,
+    _: Trusted,
+    IsFromPeer(is_from_peer): IsFromPeer,
+) -> Result<Response, Refused> {
     // Stock that no writer keeps up to date would be believed for ever.
     let shops = app.shops.all();
     let is_stale = |shop: &&Arc<Shop>| !shop.shelf.is_fresh() && app.is_ours(&shop.event.id);
@@ -91,7 +100,21 @@ async fn load(State(app): State<Arc<App>>, _: Trusted) -> Result<Response, Refus
         report.db_cpu = share.map(|cpu| cpu.share);
         report.db_cpu_source = share.map_or("unknown", |cpu| cpu.source).to_owned();
     }
-    Ok(axum::Json(report).into_response())
+    let mut fleet = Fleet { report, missing: Vec::new() };
+    if let Some(others) = app.others.as_ref().filter(|_| !is_from_peer) {
+        let Gathered { answers, missing } = others.gather("/internal/v1/load").await;
+        fleet = Fleet { report: load::merged(fleet.report, answers), missing };
+    }
+    Ok(axum::Json(fleet).into_response())
+}
+
+/// A report, and the processes that it does not tell of.
+#[derive(Debug, Serialize)]
+struct Fleet {
+    #[serde(flatten)]
+    report: LoadReport,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<String>,
 }
 
 fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {
@@ -103,7 +126,7 @@ fn report(app: &App, at: Timestamp, now: Instant) -> LoadReport {
         let (holds, minutes) = shop.shelf.expected_returns(at);
         Stock {
             event: shop.event.id.clone(),
-            capacity: u64::from(shop.venue.seats),
+            capacity: u64::from(shop.venue.capacity()),
             free,
             held,
             paying,
@@ -228,8 +251,12 @@ async fn ledger(
     Ok(axum::Json(json!({ "totals": totals, "entries": entries, "next": next })).into_response())
 }
 
-async fn attention(State(app): State<Arc<App>>, _: Trusted) -> Response {
-    axum::Json(payments::attention(&app)).into_response()
+async fn attention(
+    State(app): State<Arc<App>>,
+    _: Trusted,
+    IsFromPeer(is_from_peer): IsFromPeer,
+) -> Response {
+    axum::Json(payments::attention(&app, !is_from_peer).await).into_response()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refused> {

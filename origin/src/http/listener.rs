@@ -14,9 +14,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
@@ -41,28 +42,73 @@ pub struct Doors {
     head_max: Duration,
 }
 
-/// Part of a response: the connection goes to this reader once the head is written. The server
+/// Part of a response: the connection goes to somebody else once the head is written. The server
 /// that parsed the request, its buffers and its place among the connections are free then.
 #[derive(Debug, Clone)]
-pub struct HandOver(Arc<Mutex<Option<Reader>>>);
+pub struct HandOver(Arc<Mutex<Option<Taker>>>);
+
+/// Who takes a connection over.
+#[derive(Debug)]
+enum Taker {
+    /// A reader of the live map.
+    Reader(Reader),
+    /// Another process, which has become something else than HTTP as well, such as a WebSocket.
+    Peer(Upgraded),
+}
 
 impl HandOver {
-    /// For this reader.
+    /// To this reader.
     pub fn new(reader: Reader) -> Self {
-        Self(Arc::new(Mutex::new(Some(reader))))
+        Self(Arc::new(Mutex::new(Some(Taker::Reader(reader)))))
     }
 
-    fn take(&self) -> Option<Reader> {
+    /// To another process.
+    pub fn to_peer(peer: Upgraded) -> Self {
+        Self(Arc::new(Mutex::new(Some(Taker::Peer(peer)))))
+    }
+
+    fn take(&self) -> Option<Taker> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// A connection that is a stream from now on.
 struct Handed {
-    reader: Reader,
+    taker: Taker,
     stream: TcpStream,
     head: Vec<u8>,
     rest: Bytes,
+}
+
+impl Handed {
+    async fn run(self, stopping: watch::Receiver<bool>) {
+        let Self { taker, stream, head, rest } = self;
+        match taker {
+            Taker::Reader(reader) => reader.run(stream, head, rest).await,
+            Taker::Peer(peer) => tunnel(stream, &head, &rest, peer, stopping).await,
+        }
+    }
+}
+
+/// Bytes go to and fro until one side ends, or we do.
+async fn tunnel(
+    mut ours: TcpStream,
+    head: &[u8],
+    rest: &[u8],
+    peer: Upgraded,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut theirs = TokioIo::new(peer);
+    let copied = async {
+        ours.write_all(head).await?;
+        theirs.write_all(rest).await?;
+        tokio::io::copy_bidirectional(&mut ours, &mut theirs).await
+    };
+    tokio::select! {
+        // Whoever breaks it off has said enough.
+        _ = copied => {}
+        _ = stopping.wait_for(|is_stopping| *is_stopping) => {}
+    }
 }
 
 impl Doors {
@@ -87,9 +133,10 @@ impl Doors {
                 }
                 Some(ended) = tasks.join_next() => {
                     // A task of its own: this one is as large as a whole request.
-                    if let Ok(Some(Handed { reader, stream, head, rest })) = ended {
+                    if let Ok(Some(handed)) = ended {
+                        let stopping = stopping.clone();
                         tasks.spawn(async move {
-                            reader.run(stream, head, rest).await;
+                            handed.run(stopping).await;
                             None
                         });
                     }
@@ -139,13 +186,13 @@ async fn serve(
         let hand = &hand;
         async move {
             let mut response = answered.await?;
-            let reader = response.extensions_mut().remove::<HandOver>().and_then(|h| h.take());
-            let Some(reader) = reader else {
+            let taker = response.extensions_mut().remove::<HandOver>().and_then(|h| h.take());
+            let Some(taker) = taker else {
                 return Ok::<_, std::convert::Infallible>(response);
             };
             let hand = hand.lock().unwrap_or_else(PoisonError::into_inner).take();
             // Whoever waits for it takes the connection from the server before it is answered.
-            let _ = hand.map(|hand| hand.send(Box::new((reader, head_of(&response)))));
+            let _ = hand.map(|hand| hand.send(Box::new((taker, head_of(&response)))));
             std::future::pending().await
         }
     });
@@ -167,9 +214,9 @@ async fn serve(
             }
         }
     };
-    let (reader, head) = *handed;
+    let (taker, head) = *handed;
     let parts = served.into_parts();
-    Some(Handed { reader, stream: parts.io.into_inner().stream, head, rest: parts.read_buf })
+    Some(Handed { taker, stream: parts.io.into_inner().stream, head, rest: parts.read_buf })
 }
 
 /// The head of a response that ends with its connection.
@@ -252,7 +299,7 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::AsyncReadExt as _;
 
     use super::*;
 

@@ -31,7 +31,7 @@ use keys::{EventId, Owner, Secret};
 use tokio::sync::Semaphore;
 
 use crate::board::Board;
-use crate::catalogue::{Catalogue, Clerk, Event, Status};
+use crate::catalogue::{Catalogue, Clerk, Event};
 use crate::checkout::Checkout;
 use crate::config::{Organiser, PricingConfig};
 use crate::live::Hub;
@@ -138,13 +138,8 @@ impl App {
         self.pricing.rules_of(event, self.rules)
     }
 
-    /// An event that is on sale.
-    fn shop(&self, event: &EventId) -> Option<Arc<Shop>> {
-        self.shops.get(event).filter(|shop| shop.event.status == Status::OnSale)
-    }
-
     /// Whether the event is ours to serve: nobody else has its partition.
-    fn is_ours(&self, event: &EventId) -> bool {
+    pub(crate) fn is_ours(&self, event: &EventId) -> bool {
         let partition = self.sales.partition_of(event);
         let place = self.others.as_ref().map(|others| others.places().of(partition));
         !matches!(place, Some(Place::There(_)))
@@ -187,13 +182,18 @@ fn sale(app: &Arc<App>) -> Router<Arc<App>> {
 
 /// What controller and operators reach, and the other processes.
 pub fn internal(app: Arc<App>) -> Router {
-    let routes = internal::routes()
+    let received = sale(&app).merge(operation(&app));
+    let received = received.layer(from_fn_with_state(Arc::clone(&app), pass_on::received));
+    operation(&app).nest(pass_on::PREFIX, received).with_state(app)
+}
+
+fn operation(app: &Arc<App>) -> Router<Arc<App>> {
+    internal::routes()
         .merge(after::routes())
         .merge(admin::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn(guard::internal));
-    let received = sale(&app).layer(from_fn_with_state(Arc::clone(&app), pass_on::received));
-    routes.nest(pass_on::PREFIX, received).with_state(app)
+        .layer(from_fn_with_state(Arc::clone(app), pass_on::pass_on))
+        .layer(from_fn(guard::internal))
 }
 
 #[cfg(test)]

@@ -16,13 +16,14 @@ use super::guard::ProviderTook;
 use super::holds::hold_id;
 use super::problem::Refused;
 use super::public::{PRIVATE, find_order, unsigned};
-use super::shopper::Shopper;
+use super::shopper::Holder;
 use super::{App, Shop, contact, views};
-use crate::checkout::Checked;
+use crate::checkout::{Checked, CheckoutError};
 use crate::partition::Answer;
 use crate::pay::Gateways;
 use crate::sale::{
-    After, BeginPayment, OrderStage, OrderView, PaymentView, Refusal, Reply, SEATS_PER_ORDER_LIMIT,
+    After, BeginPayment, Command, OrderStage, OrderView, PaymentView, Refusal, Reply,
+    SEATS_PER_ORDER_LIMIT, Told,
 };
 use crate::venue::hex;
 
@@ -93,7 +94,7 @@ impl OrderBody {
 /// Takes an order of somebody with a pass.
 pub async fn make(
     State(app): State<Arc<App>>,
-    shopper: Shopper,
+    Holder(shopper): Holder,
     asked: HeaderMap,
     Json(body): Json<OrderBody>,
 ) -> Result<Response, Refused> {
@@ -136,7 +137,7 @@ pub async fn buy(
     let Answer { seq, reply } = answer;
     let mut response = match reply {
         Reply::Order(order) => match order.stage {
-            OrderStage::Sold => confirmed(app, shop, &order)?,
+            OrderStage::Sold => confirmed(app, shop, order).await?,
             OrderStage::ActionRequired => action_required(app, shop, &order)?,
             OrderStage::Paying | OrderStage::Unknown => {
                 let order = order.order;
@@ -171,7 +172,7 @@ pub async fn resume(
         Err(_) => return Err(declined()),
         found => found?,
     };
-    let shop = app.shop(&event).ok_or_else(Refused::internal)?;
+    let shop = app.shops.get(&event).ok_or_else(Refused::internal)?;
     let body = views::order(&app, &shop, &found).map_err(|error| unsigned(&error))?;
     Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
 }
@@ -183,13 +184,38 @@ fn declined() -> Refused {
         .detail("the payment was declined")
 }
 
-fn confirmed(app: &App, shop: &Shop, order: &OrderView) -> Result<Response, Refused> {
-    let body = views::order(app, shop, order).map_err(|error| unsigned(&error))?;
+/// The order as it was sold. What is told for the first time is written down before, so that it is
+/// told again in the same bytes.
+async fn confirmed(app: &App, shop: &Shop, order: Box<OrderView>) -> Result<Response, Refused> {
+    let order = match order.receipt {
+        Some(_) => order,
+        None => kept(app, shop, &order).await?,
+    };
+    let receipt = order.receipt.clone().ok_or_else(Refused::internal)?;
+    let order = order.as_sold();
+    let body = views::receipt(shop, &order, receipt.told());
     let location = format!("/api/v1/orders/{}", order.order);
     let location = HeaderValue::try_from(location).map_err(|_| Refused::internal())?;
     let headers = [(header::CACHE_CONTROL, PRIVATE), (header::LOCATION, location)];
     let finish = [(headers::COMMAND, headers::COMMAND_FINISH)];
     Ok((StatusCode::CREATED, headers, finish, axum::Json(body)).into_response())
+}
+
+/// Writes down what the answer to a confirmed order says; of two who do, the first counts.
+async fn kept(app: &App, shop: &Shop, order: &OrderView) -> Result<Box<OrderView>, Refused> {
+    let id = order.order;
+    let sign = |ticket| app.printer.barcode(&app.passes, shop, order, ticket);
+    let barcodes = order.seats.iter().map(|ticket| sign(*ticket)).collect::<Result<_, _>>();
+    let barcodes = barcodes.map_err(|error| unsigned(&error))?;
+    let title = shop.event.facts.title.clone();
+    let receipt = Told { title, barcodes, seq: order.seq }.into();
+    let keep = Command::KeepReceipt { order: id, receipt };
+    let answer = app.sales.ask(&shop.event.id, keep).await;
+    match answer.map(|answer| answer.reply) {
+        Ok(Reply::Order(order)) => Ok(order),
+        // It is paid; what is told of it would not be kept.
+        _ => Err(CheckoutError::Unsettled { order: id }.into()),
+    }
 }
 
 fn check_signing(app: &App, shop: &Shop, order: Id128) -> Result<(), Refused> {
@@ -205,6 +231,7 @@ fn check_signing(app: &App, shop: &Shop, order: Id128) -> Result<(), Refused> {
         email: None,
         phone: None,
         after: After::default(),
+        receipt: None,
         seq: 0,
     };
     app.printer

@@ -20,6 +20,8 @@ const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));
 
 /// What visitors may ask, as OpenAPI.
 const DESCRIPTION: &[u8] = include_bytes!("../../openapi.json");
+/// What controller, operators, gates and organisers may ask, as OpenAPI.
+const INTERNAL_DESCRIPTION: &[u8] = include_bytes!("../../openapi-internal.json");
 
 /// A page for addresses that lead nowhere.
 const NOT_FOUND: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
@@ -31,6 +33,7 @@ const NOT_FOUND: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\
 pub struct Pages {
     files: BTreeMap<&'static str, File>,
     description: File,
+    internal_description: File,
 }
 
 #[derive(Debug)]
@@ -48,8 +51,10 @@ impl Pages {
         let files = FILES
             .iter()
             .filter_map(|(name, content)| Some((*name, File::new(kind(name)?, content))));
-        let json = HeaderValue::from_static("application/json");
-        Self { files: files.collect(), description: File::new(json, DESCRIPTION) }
+        let json = |content| File::new(HeaderValue::from_static("application/json"), content);
+        let description = json(DESCRIPTION);
+        let internal_description = json(INTERNAL_DESCRIPTION);
+        Self { files: files.collect(), description, internal_description }
     }
 
     fn serve(&self, name: &str, asked: &HeaderMap) -> Response {
@@ -182,6 +187,11 @@ pub async fn bank(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
 /// `GET /api/v1/openapi.json`
 pub async fn description(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
     app.pages.description.serve(&asked, HeaderValue::from_static("public, max-age=300"))
+}
+
+/// `GET /internal/v1/openapi.json`
+pub async fn internal_description(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
+    app.pages.internal_description.serve(&asked, HeaderValue::from_static("public, max-age=300"))
 }
 
 /// `GET /assets/{name}`

@@ -20,14 +20,18 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use keys::{EventId, Id128, Secret};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::internal::is_token;
+use super::listener::HandOver;
 use super::problem::Refused;
 use super::{App, BODY_BYTES_MAX};
 use crate::log::PartitionId;
 use crate::metrics::{Metrics, PassedOn};
 use crate::ownership::{Nudge, Place, Places};
 use crate::partition::Unavailable;
+use crate::pay::webhook;
 
 /// Path prefix of what is passed on, on the internal listener.
 pub const PREFIX: &str = "/internal/v1/passed-on";
@@ -37,6 +41,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(18);
 /// How long we wait to hear who has a partition that just changed hands.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long every other process has to tell of itself: the controller asks each second, and what it
+/// hears late is worth less than what it hears at once.
+const GATHER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Longest of these answers: stock of ten thousand events.
+const GATHERED_BYTES_MAX: usize = 4 << 20;
 /// Connections that are kept for the next request, by process.
 const IDLE_MAX: usize = 256;
 
@@ -85,7 +94,18 @@ impl<S: Send + Sync> FromRequestParts<S> for CommandId {
 
 /// Says that another process has passed a request on.
 #[derive(Debug, Clone, Copy)]
-struct FromPeer;
+pub(super) struct FromPeer;
+
+/// Whether another process asks: then it is about this process alone.
+pub(super) struct IsFromPeer(pub bool);
+
+impl<S: Send + Sync> FromRequestParts<S> for IsFromPeer {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<FromPeer>().is_some()))
+    }
+}
 
 /// What came of asking another process.
 enum Asked {
@@ -125,9 +145,32 @@ pub async fn pass_on(State(app): State<Arc<App>>, request: Request, next: Next) 
                     others.nudge.nudge();
                     not_owner()
                 }
-                Place::There(_) => others.to_owner(partition, request, next).await,
+                Place::There(addr) if request.headers().contains_key(header::UPGRADE) => {
+                    others.tunnel(&addr, request).await
+                }
+                Place::There(_) => match Whole::read(request).await {
+                    Ok(whole) => others.to_owner(partition, whole, next).await,
+                    Err(refused) => refused.into_response(),
+                },
                 // What is unknown or not allowed is told here even if nobody has the partition.
                 Place::Here | Place::Nowhere => next.run(request).await,
+            }
+        }
+        Target::Named(name) => {
+            let whole = match Whole::read(request).await {
+                Ok(whole) => whole,
+                Err(refused) => return refused.into_response(),
+            };
+            // It is only a way: the owner checks who says so.
+            let event = name(&whole.body).filter(|event| app.catalogue.event(event).is_some());
+            let partition = event.map(|event| app.sales.partition_of(&event));
+            match partition.map(|partition| (partition, others.places.of(partition))) {
+                Some((_, Place::There(_))) if is_from_peer => {
+                    others.nudge.nudge();
+                    not_owner()
+                }
+                Some((partition, Place::There(_))) => others.to_owner(partition, whole, next).await,
+                Some((_, Place::Here | Place::Nowhere)) | None => next.run(whole.request()).await,
             }
         }
         Target::Order if is_from_peer => next.run(request).await,
@@ -136,26 +179,53 @@ pub async fn pass_on(State(app): State<Arc<App>>, request: Request, next: Next) 
 }
 
 /// Whose a request is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Target {
     /// Everybody can answer.
     Here,
     /// The event's owner.
     Event(EventId),
+    /// The owner of the event that the body names.
+    Named(fn(&[u8]) -> Option<EventId>),
     /// Whoever has the order.
     Order,
 }
+
+/// Routes below an event that are about its seats; the last three are on the internal listener.
+const OF_EVENTS: [&str; 5] = [
+    "/api/v1/events/",
+    "/api/v1/offers/",
+    "/api/v1/checkin/",
+    "/internal/v1/events/",
+    "/admin/v1/events/",
+];
+/// What is asked of an event's entry in the catalogue, which every process has.
+const OF_CATALOGUE: [&str; 1] = ["status"];
 
 fn target(path: &str) -> Target {
     if path.starts_with("/api/v1/orders/") {
         return Target::Order;
     }
-    let mut prefixes = ["/api/v1/events/", "/api/v1/offers/"].into_iter();
-    let rest = prefixes.find_map(|prefix| path.strip_prefix(prefix));
+    if path.starts_with("/api/v1/payments/") && path.ends_with("/webhook") {
+        return Target::Named(webhook::event_of);
+    }
+    if matches!(path, "/api/v1/checkin" | "/api/v1/checkin/batch") {
+        return Target::Named(event_of_body);
+    }
+    let rest = OF_EVENTS.into_iter().find_map(|prefix| path.strip_prefix(prefix));
     let event = rest.and_then(|rest| rest.split_once('/'));
-    let event =
-        event.filter(|(_, rest)| !rest.is_empty()).and_then(|(event, _)| event.parse().ok());
+    let event = event
+        .filter(|(_, rest)| !rest.is_empty() && !OF_CATALOGUE.contains(rest))
+        .and_then(|(event, _)| event.parse().ok());
     event.map_or(Target::Here, Target::Event)
+}
+
+fn event_of_body(body: &[u8]) -> Option<EventId> {
+    #[derive(Deserialize)]
+    struct Body {
+        event: EventId,
+    }
+    serde_json::from_slice(body).ok().map(|Body { event }| event)
 }
 
 fn not_owner() -> Response {
@@ -184,11 +254,16 @@ impl Whole {
 
     /// Whether doing it twice is doing it once.
     fn is_repeatable(&self) -> bool {
-        let is_hold = self.parts.uri.path().ends_with("/holds");
+        // A hold and a scan have the id that was drawn here; a webhook has its own; the others are
+        // done once by themselves.
+        const REPEATABLE: [&str; 7] =
+            ["/holds", "/checkin", "/batch", "/webhook", "/resume", "/cancel", "/block"];
+        let path = self.parts.uri.path();
+        let is_one = REPEATABLE.iter().any(|end| path.ends_with(end));
         let has_key = self.parts.headers.contains_key("idempotency-key");
         match self.parts.method {
             Method::GET | Method::HEAD => true,
-            Method::POST => is_hold || has_key,
+            Method::POST => is_one || has_key,
             _ => false,
         }
     }
@@ -220,17 +295,7 @@ impl PassOn {
         &self.places
     }
 
-    async fn to_owner(&self, partition: PartitionId, request: Request, next: Next) -> Response {
-        if request.headers().contains_key(header::UPGRADE) {
-            return match self.places.of(partition) {
-                Place::There(addr) => self.tunnel(&addr, request).await,
-                Place::Here | Place::Nowhere => next.run(request).await,
-            };
-        }
-        let whole = match Whole::read(request).await {
-            Ok(whole) => whole,
-            Err(refused) => return refused.into_response(),
-        };
+    async fn to_owner(&self, partition: PartitionId, whole: Whole, next: Next) -> Response {
         let mut is_open = false;
         for _ in 0..2 {
             let place = self.places.of(partition);
@@ -347,22 +412,61 @@ impl PassOn {
                 onward.headers_mut().insert(name, value.clone());
             }
         }
-        let ours = hyper::upgrade::on(Request::from_parts(parts, Body::empty()));
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.client.request(onward)).await;
         let Ok(Ok(mut response)) = answer else { return down() };
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let theirs = hyper::upgrade::on(&mut response);
-            // It ends when either side does.
-            tokio::spawn(async move {
-                let Ok((ours, theirs)) = tokio::try_join!(ours, theirs) else { return };
-                let (mut ours, mut theirs) =
-                    (hyper_util::rt::TokioIo::new(ours), hyper_util::rt::TokioIo::new(theirs));
-                let _ = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await;
-            });
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let (parts, body) = response.into_parts();
+            return Response::from_parts(parts, Body::new(body));
         }
-        let (parts, body) = response.into_parts();
-        Response::from_parts(parts, Body::new(body))
+        let Ok(peer) = hyper::upgrade::on(&mut response).await else { return down() };
+        self.metrics.passed_on(PassedOn::Answered);
+        let (parts, _) = response.into_parts();
+        let mut response = Response::from_parts(parts, Body::empty());
+        response.extensions_mut().insert(HandOver::to_peer(peer));
+        response
     }
+
+    /// What each of the other processes answers to the same question about itself; whoever has
+    /// none in time is named.
+    pub(super) async fn gather<T: DeserializeOwned>(&self, path: &str) -> Gathered<T> {
+        let members: Vec<String> = self.places.others().into_iter().collect();
+        let asked = members.iter().map(|addr| async move {
+            let answer = tokio::time::timeout(GATHER_TIMEOUT, self.ask_about(addr, path));
+            answer.await.ok().flatten().ok_or_else(|| addr.clone())
+        });
+        let mut gathered = Gathered { answers: Vec::new(), missing: Vec::new() };
+        for answer in futures_util::future::join_all(asked).await {
+            match answer {
+                Ok(answer) => gathered.answers.push(answer),
+                Err(addr) => gathered.missing.push(addr),
+            }
+        }
+        gathered
+    }
+
+    async fn ask_about<T: DeserializeOwned>(&self, addr: &str, path: &str) -> Option<T> {
+        let uri: Uri = format!("http://{addr}{PREFIX}{path}").parse().ok()?;
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(TOKEN, self.token.clone());
+        let bearer = HeaderValue::try_from(format!("Bearer {}", self.token.to_str().ok()?)).ok()?;
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        let answer = self.client.request(request).await.ok()?;
+        if answer.status() != StatusCode::OK {
+            return None;
+        }
+        let body = to_bytes(Body::new(answer.into_body()), GATHERED_BYTES_MAX).await.ok()?;
+        serde_json::from_slice(&body).ok()
+    }
+}
+
+/// What all other processes say.
+#[derive(Debug)]
+pub(super) struct Gathered<T> {
+    /// Of those who have answered.
+    pub answers: Vec<T>,
+    /// Addresses of those who have not.
+    pub missing: Vec<String>,
 }
 
 fn strip(headers: &mut HeaderMap) {
@@ -389,10 +493,36 @@ mod tests {
         check("/api/v1/events/wc2026-final/holds/1",      event("wc2026-final"));
         check("/api/v1/offers/wc2026-final/0123/accept",  event("wc2026-final"));
         check("/api/v1/orders/0123",                      Target::Order);
+        check("/api/v1/orders/0123/resume",               Target::Order);
+        check("/api/v1/checkin/wc2026-final/trail",       event("wc2026-final"));
+        check("/internal/v1/events/wc2026-final/cancel",  event("wc2026-final"));
+        check("/internal/v1/load",                        Target::Here);
+        check("/admin/v1/events/wc2026-final",            Target::Here);
+        check("/admin/v1/events/wc2026-final/status",     Target::Here);
+        check("/admin/v1/events/wc2026-final/blocks",     event("wc2026-final"));
+        check("/admin/v1/events/wc2026-final/orders.csv", event("wc2026-final"));
     }
 
     #[track_caller]
     fn check(path: &str, expected: Target) {
-        assert_eq!(target(path), expected, "{path}");
+        // A function has no equal.
+        assert_eq!(format!("{:?}", target(path)), format!("{expected:?}"), "{path}");
+    }
+
+    #[test]
+    fn a_body_names_its_event_if_it_can_be_read() {
+        let named = |path: &str, body: &str| match target(path) {
+            Target::Named(name) => name(body.as_bytes()).map(|event| event.to_string()),
+            other => panic!("{other:?}"),
+        };
+        let scan = r#"{"event":"wc2026-final","scans":[]}"#;
+        let told = r#"{"data":{"object":{"metadata":{"event":"wc2026-final"}}}}"#;
+        let webhook = "/api/v1/payments/a/webhook";
+        assert_eq!(named("/api/v1/checkin", scan).as_deref(), Some("wc2026-final"));
+        assert_eq!(named("/api/v1/checkin/batch", scan).as_deref(), Some("wc2026-final"));
+        assert_eq!(named(webhook, told).as_deref(), Some("wc2026-final"));
+        for body in ["", "[", "{}", r#"{"event":"No Slug"}"#, r#"{"data":{"object":{}}}"#] {
+            assert_eq!((named("/api/v1/checkin", body), named(webhook, body)), (None, None));
+        }
     }
 }

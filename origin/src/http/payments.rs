@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use keys::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::App;
@@ -65,11 +65,26 @@ pub async fn challenge(
     Ok(axum::Json(json!({ "order_url": format!("/orders/{order}") })).into_response())
 }
 
-/// Payments that need a person.
-pub fn attention(app: &App) -> Value {
+/// Payments that need a person, and the processes that did not tell of theirs.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Attention {
+    payments: Vec<Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<String>,
+}
+
+/// Payments that need a person: of all processes, or of this one.
+pub async fn attention(app: &App, is_of_all: bool) -> Attention {
     let findings = app.checkout.findings().into_iter();
     let listed = findings.map(|((event, order, number), finding)| {
         json!({"event": event, "order": order, "authorisation": number, "finding": finding})
     });
-    json!({ "payments": listed.collect::<Vec<_>>() })
+    let mut own = Attention { payments: listed.collect(), missing: Vec::new() };
+    if let Some(others) = app.others.as_ref().filter(|_| is_of_all) {
+        let gathered = others.gather("/internal/v1/payments/attention").await;
+        let theirs = gathered.answers.into_iter().flat_map(|theirs: Attention| theirs.payments);
+        own.payments.extend(theirs);
+        own.missing = gathered.missing;
+    }
+    own
 }

@@ -91,7 +91,7 @@ async fn view_order(
     Path(order): Path<String>,
 ) -> Result<Response, Refused> {
     let (event, order) = find_order(&app, &order)?;
-    let shop = app.shop(&event).ok_or_else(Refused::internal)?;
+    let shop = app.shops.get(&event).ok_or_else(Refused::internal)?;
     let body = views::order(&app, &shop, &order).map_err(|error| unsigned(&error))?;
     Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
 }

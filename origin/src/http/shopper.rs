@@ -14,6 +14,8 @@ use keys::{EventId, Pass, Sealed, Timestamp, Verified};
 
 use super::problem::Refused;
 use super::{App, Shop};
+use crate::catalogue::Status;
+use crate::sale::Refusal;
 
 /// Set once a request has shown a verified pass; the guard counts only these for the pace.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +44,11 @@ pub struct Shopper {
     pub pass: Arc<Verified<Pass>>,
 }
 
+/// The same at an event that is or was on sale: what is held can be paid or given back even when
+/// nothing more is sold.
+#[derive(Debug)]
+pub struct Holder(pub Shopper);
+
 impl Shopper {
     /// Where the visitor shops.
     pub fn shop(&self) -> &Shop {
@@ -52,9 +59,30 @@ impl Shopper {
     pub fn event(&self) -> &EventId {
         &self.event
     }
+
+    /// Whether seats are sold now.
+    pub fn check_on_sale(&self) -> Result<(), Refused> {
+        match self.shop.event.status {
+            Status::OnSale => Ok(()),
+            Status::Cancelled => {
+                Err(Refused::sale(&Refusal::EventCancelled, self.shop.shelf.seq()))
+            }
+            Status::Announced | Status::Scheduled { .. } | Status::OffSale => Err(not_on_sale()),
+        }
+    }
 }
 
 impl FromRequestParts<Arc<App>> for Shopper {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        let Holder(shopper) = Holder::from_request_parts(parts, app).await?;
+        shopper.check_on_sale()?;
+        Ok(shopper)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Holder {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
@@ -77,8 +105,8 @@ impl FromRequestParts<Arc<App>> for Shopper {
         if let Some(verified) = parts.extensions.get::<SawPass>() {
             verified.0.store(true, Ordering::Relaxed);
         }
-        let shop = app.shop(&event).ok_or_else(not_on_sale)?;
-        Ok(Self { event, shop, pass })
+        let shop = app.shops.get(&event).ok_or_else(not_on_sale)?;
+        Ok(Self(Shopper { event, shop, pass }))
     }
 }
 

@@ -1,7 +1,11 @@
 mod admin;
 mod after;
+mod fleet;
+mod hall;
 mod payments;
 mod post;
+mod replies;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -16,7 +20,6 @@ use crate::{Origin, OriginConfig, OriginParts, StartError, start};
 
 mod described;
 mod live;
-mod model;
 mod stores;
 mod waitlist;
 

@@ -1,10 +1,14 @@
 //! How things look in the API: the JSON of holds and orders.
 
+use std::convert::Infallible;
+
+use keys::Id128;
 use serde_json::{Value, json};
 
 use super::{App, Shop};
 use crate::sale::{
     Bill, Channel, Delivery, DeliveryState, HoldView, Message, Money, OrderStage, OrderView, Seat,
+    Told,
 };
 use crate::ticket::TicketError;
 
@@ -17,6 +21,8 @@ fn seat(shop: &Shop, seat: Seat, price: u64) -> Value {
         "row": name.row,
         "number": name.number,
         "zone": name.zone,
+        "area": shop.venue.area_of(seat).map(|area| &area.id),
+        "attribute": shop.venue.attribute_of(seat),
         "price": price,
     })
 }
@@ -51,20 +57,35 @@ fn add_bill(body: &mut Value, bill: &Bill) {
 /// An order; it has tickets once it is confirmed. Its `seq` is its own, so that it reads the same
 /// whenever it is asked for.
 pub fn order(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketError> {
+    let sign = |_, ticket| app.printer.barcode(&app.passes, shop, order, ticket);
     let (state, tickets) = match order.stage {
         OrderStage::Sold if order.after.voids.len() == order.seats.len() => {
-            ("refunded", tickets(app, shop, order)?)
+            ("refunded", tickets(shop, order, sign)?)
         }
-        OrderStage::Sold => ("confirmed", tickets(app, shop, order)?),
+        OrderStage::Sold => ("confirmed", tickets(shop, order, sign)?),
         OrderStage::ActionRequired => ("action-required", json!([])),
         OrderStage::Paying | OrderStage::Unknown => ("paying", json!([])),
     };
+    Ok(written(shop, order, &shop.event.facts.title, state, tickets))
+}
+
+/// A confirmed order as its buyer was told of it.
+pub fn receipt(shop: &Shop, order: &OrderView, told: &Told) -> Value {
+    let kept = |at: usize, _| -> Result<String, Infallible> {
+        // A receipt has as many barcodes as its order has tickets.
+        Ok(told.barcodes.get(at).cloned().unwrap_or_default())
+    };
+    let Ok(tickets) = tickets(shop, order, kept);
+    written(shop, order, &told.title, "confirmed", tickets)
+}
+
+fn written(shop: &Shop, order: &OrderView, title: &str, state: &str, tickets: Value) -> Value {
     let priced = order.seats.iter().zip(&order.prices);
     let seats = priced.map(|((s, _), price)| seat(shop, *s, *price));
     let mut body = json!({
         "order": order.order,
         "event": shop.event.id,
-        "title": shop.event.facts.title,
+        "title": title,
         "state": state,
         "seats": seats.collect::<Value>(),
         "name": order.name,
@@ -92,12 +113,17 @@ pub fn order(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketE
             "resume_url": format!("/api/v1/orders/{}/resume", order.order),
         });
     }
-    Ok(body)
+    body
 }
 
-fn tickets(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketError> {
+/// The tickets with the barcodes that `barcode` gives for the nth one.
+fn tickets<E>(
+    shop: &Shop,
+    order: &OrderView,
+    barcode: impl Fn(usize, (Seat, Id128)) -> Result<String, E>,
+) -> Result<Value, E> {
     let id = order.order;
-    let tickets = order.seats.iter().map(|(seat, ticket)| {
+    let tickets = order.seats.iter().enumerate().map(|(at, (seat, ticket))| {
         let label = label(shop, *seat);
         if let Some(void) = order.after.voids.get(ticket) {
             let since = void.at;
@@ -106,7 +132,7 @@ fn tickets(app: &App, shop: &Shop, order: &OrderView) -> Result<Value, TicketErr
             );
         }
         let used = order.after.uses.get(ticket);
-        let barcode = app.printer.barcode(&app.passes, shop, order, (*seat, *ticket))?;
+        let barcode = barcode(at, (*seat, *ticket))?;
         Ok(json!({
             "ticket": ticket,
             "label": label,

@@ -132,7 +132,7 @@ async fn leave(
 
 fn find(app: &App, (event, entry): (String, String)) -> Result<(Arc<Shop>, Id128), Refused> {
     let event: EventId = event.parse().map_err(|_| unknown_event())?;
-    let shop = app.shop(&event).ok_or_else(unknown_event)?;
+    let shop = app.shops.get(&event).ok_or_else(unknown_event)?;
     let entry = entry.parse().map_err(|_| Refused::not_found("unknown-entry", "No such entry"))?;
     Ok((shop, entry))
 }

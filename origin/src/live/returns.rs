@@ -87,6 +87,7 @@ impl Returns {
             | Change::PaymentUnknown { .. }
             | Change::PaymentMoved { .. }
             | Change::PaymentAction { .. }
+            | Change::ReceiptKept { .. }
             | Change::CaptureBegun { .. }
             | Change::Captured { .. }
             | Change::CaptureLost { .. }

@@ -4,11 +4,11 @@
 //! does no harm: the epoch refuses its records. Time is counted from before the store was asked,
 //! so that ours runs out first, however long the answer took.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use keys::Id128;
+use keys::{Id128, Owner};
 
-use super::{Clock, PartitionError, PartitionSetup};
+use super::PartitionError;
 use crate::log::{Claimant, Claimed, Log, LogError, PartitionId};
 
 /// How a partition is held.
@@ -37,16 +37,16 @@ pub(super) enum Kept {
 }
 
 /// A partition that we have, or had.
+#[derive(Debug)]
 pub(super) struct Claim {
     pub(super) partition: PartitionId,
     claimant: Claimant,
     ttl: Option<Duration>,
     pub(super) epoch: u64,
-    clock: Clock,
-    /// When we last asked and were heard, by the clock that only runs.
-    asked: Duration,
+    /// When we last asked and were heard.
+    asked: Instant,
     /// When we ask next.
-    next: Duration,
+    next: Instant,
 }
 
 impl Claim {
@@ -54,9 +54,12 @@ impl Claim {
     ///
     /// # Errors
     /// If the store fails, or somebody else's lease stands.
-    pub(super) fn take(setup: &mut PartitionSetup) -> Result<Self, PartitionError> {
-        let PartitionSetup { partition, owner: name, tenure, log, clock, .. } = setup;
-        let (partition, clock) = (*partition, clock.clone());
+    pub(super) fn take(
+        log: &mut Log,
+        partition: PartitionId,
+        name: &Owner,
+        tenure: &Tenure,
+    ) -> Result<Self, PartitionError> {
         let failed = |source| PartitionError::Log { partition, source };
         // Names this writer and no other, so that it knows its own epochs.
         let owner = format!("{name} {}", Id128::random());
@@ -65,8 +68,8 @@ impl Claim {
             Tenure::Leased { addr, ttl } => (addr.clone(), Some(*ttl)),
         };
         let claimant = Claimant { owner, addr };
-        let asked = clock().elapsed;
-        let mut claim = Self { partition, claimant, ttl, epoch: 0, clock, asked, next: asked };
+        let asked = Instant::now();
+        let mut claim = Self { partition, claimant, ttl, epoch: 0, asked, next: asked };
         if claim.ask(log, true).map_err(failed)? {
             Ok(claim)
         } else {
@@ -87,7 +90,7 @@ impl Claim {
     }
 
     fn ask(&mut self, log: &mut Log, is_start: bool) -> Result<bool, LogError> {
-        let asked = (self.clock)().elapsed;
+        let asked = Instant::now();
         let Some(ttl) = self.ttl else {
             self.epoch = log.acquire(self.partition, &self.claimant.owner)?.epoch;
             return Ok(true);
@@ -113,7 +116,7 @@ impl Claim {
 
     /// Asks for more time if it is due.
     pub(super) fn keep(&mut self, log: &mut Log) -> Kept {
-        let (Some(ttl), now) = (self.ttl, (self.clock)().elapsed) else { return Kept::Yes };
+        let (Some(ttl), now) = (self.ttl, Instant::now()) else { return Kept::Yes };
         if now >= self.next {
             self.next = now + ttl / 6;
             match log.extend(self.partition, self.epoch, ttl) {
@@ -125,14 +128,10 @@ impl Claim {
                 }
             }
         }
-        if (self.clock)().elapsed.saturating_sub(self.asked) < ttl {
-            Kept::Yes
-        } else {
-            Kept::Unsure
-        }
+        if self.asked.elapsed() < ttl { Kept::Yes } else { Kept::Unsure }
     }
 
-    fn heard(&mut self, asked: Duration, ttl: Duration) {
+    fn heard(&mut self, asked: Instant, ttl: Duration) {
         self.asked = asked;
         self.next = asked + ttl / 3;
     }

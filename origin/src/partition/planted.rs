@@ -1,8 +1,9 @@
-//! Faults that a history checker must find, in tests and in builds with the feature `planted-bugs`
-//! only. One is chosen by `ORIGIN_PLANTED_BUG`, or by a simulation for its own thread.
+//! Faults that a history checker must find, in builds with the feature `planted-bugs` only. One is
+//! chosen by `ORIGIN_PLANTED_BUG`.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use keys::{EventId, Id128, Timestamp};
 
@@ -13,7 +14,7 @@ use crate::sale::{Change, Command, Reply, State};
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bug {
+enum Bug {
     /// A record that is fenced off is written all the same.
     SkipEpochCheck,
     /// Every command of a batch is decided on what was before the batch.
@@ -26,11 +27,7 @@ pub(super) enum Bug {
     AnswerBeforeSync,
 }
 
-thread_local! {
-    static BUG: Cell<Option<Bug>> = Cell::new(chosen());
-}
-
-fn chosen() -> Option<Bug> {
+static BUG: LazyLock<Option<Bug>> = LazyLock::new(|| {
     let chosen = std::env::var("ORIGIN_PLANTED_BUG").ok()?;
     Some(match chosen.as_str() {
         "skip-epoch-check" => Bug::SkipEpochCheck,
@@ -40,25 +37,14 @@ fn chosen() -> Option<Bug> {
         "answer-before-sync" => Bug::AnswerBeforeSync,
         other => panic!("there is no planted bug {other:?}"),
     })
-}
-
-fn is_planted(bug: Bug) -> bool {
-    BUG.get() == Some(bug)
-}
-
-/// Chooses for this thread.
-#[cfg(test)]
-pub(super) fn plant(bug: Option<Bug>) {
-    BUG.set(bug);
-}
+});
 
 /// Long enough for an answer to be on its way.
-#[cfg(not(test))]
-const HEAD_START: std::time::Duration = std::time::Duration::from_millis(200);
+const HEAD_START: Duration = Duration::from_millis(200);
 
 /// What the states were before the batch, if commands are to be decided on that.
 pub(super) fn before(states: &BTreeMap<EventId, State>) -> Option<BTreeMap<EventId, State>> {
-    is_planted(Bug::ReadBeforeLock).then(|| states.clone())
+    (*BUG == Some(Bug::ReadBeforeLock)).then(|| states.clone())
 }
 
 /// Decides on the old state if there is one, and carries out on the new one what fits.
@@ -79,7 +65,7 @@ pub(super) fn apply(
 
 /// The command with another idempotency key.
 pub(super) fn forgetful(mut command: Command) -> Command {
-    if is_planted(Bug::DropDedupe)
+    if *BUG == Some(Bug::DropDedupe)
         && let Command::BeginPayment(begin) = &mut command
     {
         begin.key = Id128::random().to_string();
@@ -89,11 +75,10 @@ pub(super) fn forgetful(mut command: Command) -> Command {
 
 /// Sends the answers now and returns what is left to send.
 pub(super) fn answered_early(decided: Vec<Decided>) -> Vec<Decided> {
-    if !is_planted(Bug::AnswerBeforeSync) {
+    if *BUG != Some(Bug::AnswerBeforeSync) {
         return decided;
     }
     super::writer::answer(decided);
-    #[cfg(not(test))]
     std::thread::sleep(HEAD_START);
     Vec::new()
 }
@@ -105,7 +90,7 @@ pub(super) fn expire_paying(
     now: Timestamp,
     entries: &mut Vec<Entry>,
 ) {
-    if !is_planted(Bug::ExpirePaying) {
+    if *BUG != Some(Bug::ExpirePaying) {
         return;
     }
     let due = |(hold, order, _, until): (Id128, Option<Id128>, u32, Timestamp)| {
@@ -122,7 +107,7 @@ pub(super) fn expire_paying(
 
 /// Writes a record that was fenced off at the end of what the new owner has written.
 pub(super) fn append_anyway(log: &mut Log, partition: PartitionId, record: &Record) -> bool {
-    if !is_planted(Bug::SkipEpochCheck) {
+    if *BUG != Some(Bug::SkipEpochCheck) {
         return false;
     }
     let written = || {

@@ -16,7 +16,7 @@ use keys::{EventId, Id128};
 use crate::sale::{Action, Currency, GatewayName};
 
 pub use breaker::{Breaker, BreakerPhase};
-pub use gateways::{Asked, Gateways, NoGateway};
+pub use gateways::{Asked, Called, Gateways, NoGateway};
 pub use sandbox::{LedgerEntry, LedgerState, LedgerTotals, Sandbox, SandboxRules};
 pub use stripe::{Stripe, StripeSetup};
 

@@ -73,6 +73,18 @@ pub fn open(
     read(body)
 }
 
+/// Which event a webhook is about, before anybody knows whether to believe it: a way to whoever
+/// does.
+#[must_use]
+pub fn event_of(body: &[u8]) -> Option<EventId> {
+    #[derive(Deserialize)]
+    struct Body {
+        data: DataBody,
+    }
+    let Body { data } = serde_json::from_slice(body).ok()?;
+    data.object.metadata.event.parse().ok()
+}
+
 fn verify(
     body: &[u8],
     header: &str,

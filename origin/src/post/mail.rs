@@ -1,13 +1,14 @@
 //! How does a letter get to a mail server? By SMTP, with TLS unless the server is this machine.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keys::{Secret, Timestamp};
 use lettre::message::header::ContentType;
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
 use super::NotSent;
@@ -41,6 +42,8 @@ pub struct MailConfig {
     pub login: Option<(String, Secret)>,
     /// Who writes.
     pub from: Mailbox,
+    /// Who else may vouch for the server, beside the authorities that browsers trust: PEM.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl MailConfig {
@@ -53,10 +56,23 @@ impl MailConfig {
 
 /// Why mail cannot be sent at all.
 #[derive(Debug, thiserror::Error)]
-#[error("TLS for mail server {host}")]
-pub struct MailError {
-    host: String,
-    source: lettre::transport::smtp::Error,
+pub enum MailError {
+    /// TLS cannot be set up.
+    #[error("TLS for mail server {host}")]
+    Tls {
+        /// Which server.
+        host: String,
+        /// The cause.
+        source: lettre::transport::smtp::Error,
+    },
+    /// Its authority's certificate cannot be read.
+    #[error("mail.ca_file {path}")]
+    Authority {
+        /// Which file.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
 }
 
 /// Sends letters by mail.
@@ -72,11 +88,8 @@ impl Mailer {
     /// # Errors
     /// If TLS cannot be set up for that name.
     pub fn new(config: &MailConfig) -> Result<Self, MailError> {
-        let MailConfig { host, port, security, login, from } = config.clone();
-        let parameters = || {
-            TlsParameters::new(host.clone())
-                .map_err(|source| MailError { host: host.clone(), source })
-        };
+        let MailConfig { host, port, security, login, from, ca_file } = config.clone();
+        let parameters = || tls(&host, ca_file.as_deref());
         let tls = match security {
             Security::StartTls => Tls::Required(parameters()?),
             Security::Tls => Tls::Wrapper(parameters()?),
@@ -126,6 +139,17 @@ impl Mailer {
             Err(error) => Err(not_sent(&error)),
         }
     }
+}
+
+fn tls(host: &str, ca_file: Option<&Path>) -> Result<TlsParameters, MailError> {
+    let failed = |source| MailError::Tls { host: host.to_owned(), source };
+    let mut builder = TlsParameters::builder(host.to_owned());
+    if let Some(path) = ca_file {
+        let unread = |source| MailError::Authority { path: path.display().to_string(), source };
+        let pem = std::fs::read(path).map_err(unread)?;
+        builder = builder.add_root_certificate(Certificate::from_pem(&pem).map_err(failed)?);
+    }
+    builder.build_rustls().map_err(failed)
 }
 
 fn not_sent(error: &lettre::transport::smtp::Error) -> NotSent {

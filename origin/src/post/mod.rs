@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 pub use mail::{MailConfig, MailError, Mailer, Security};
 pub use sms::{Sms, SmsConfig};
 
+use crate::catalogue::Status;
 use crate::http::App;
 use crate::sale::{
     AfterCommand, AfterReply, Channel, Command, Delivered, DeliveryDue, DeliveryKey, Message,
@@ -105,7 +106,15 @@ impl Postman {
                     due_total += work.due_total;
                     undeliverable += work.undeliverable_total;
                     oldest = [oldest, work.oldest].into_iter().flatten().min();
-                    if work.is_cancelling {
+                    let found = self.app.catalogue.event(&event);
+                    let is_off = found.is_some_and(|event| event.status == Status::Cancelled);
+                    if is_off && !work.is_cancelled {
+                        // Whoever had its seats then went away before it was done.
+                        let cancel = Command::After(AfterCommand::CancelEvent);
+                        if self.app.sales.ask(&event, cancel).await.is_ok() {
+                            self.carry_on_cancelling(&event).await;
+                        }
+                    } else if work.is_cancelling {
                         self.carry_on_cancelling(&event).await;
                     }
                 }

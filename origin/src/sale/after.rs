@@ -308,6 +308,8 @@ pub struct RefundDue {
     pub reference: Option<String>,
     /// In minor units.
     pub amount: u64,
+    /// When it was given back.
+    pub since: Timestamp,
 }
 
 /// What is found by other ways than the order's id; all of it is in the orders.
@@ -557,13 +559,15 @@ impl State {
         self.aftermath.owed.iter().filter_map(|(id, refund)| {
             let order = self.orders.get(id)?;
             let Capture::Captured { .. } = order.payment.capture else { return None };
+            let owed = order.after.refunds.get(*refund as usize)?;
             Some(RefundDue {
                 order: *id,
                 refund: *refund,
                 number: order.payment.number,
                 gateway: order.payment.gateway.clone(),
                 reference: order.payment.reference.clone(),
-                amount: order.after.refunds.get(*refund as usize)?.amount,
+                amount: owed.amount,
+                since: owed.at,
             })
         })
     }

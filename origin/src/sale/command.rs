@@ -12,6 +12,7 @@ use super::holds::HoldView;
 use super::money::{Bill, Terms};
 use super::payment::{ChargeView, OrderView};
 use super::post::{Message, PostChange, PostCommand, PostWork};
+use super::receipt::Receipt;
 use super::refusal::Refusal;
 use super::seats::Run;
 use super::waitlist::EntryView;
@@ -310,6 +311,13 @@ pub enum Command {
     },
     /// Tell what became of an authorisation.
     Settle(Settlement),
+    /// Keep what a buyer is about to be told of an order that is sold, unless somebody was faster.
+    KeepReceipt {
+        /// Of which order.
+        order: Id128,
+        /// What.
+        receipt: Receipt,
+    },
     /// Start to capture what is due; from here on the order can be refunded, but not voided.
     BeginCapture {
         /// Of which order.
@@ -361,6 +369,7 @@ impl Command {
             Self::BeginPayment(_) => "begin_payment",
             Self::MovePayment { .. } => "move_payment",
             Self::Settle(_) => "settle",
+            Self::KeepReceipt { .. } => "keep_receipt",
             Self::BeginCapture { .. } => "begin_capture",
             Self::Voided { .. } => "voided",
             Self::Expire { .. } => "expire",
@@ -584,6 +593,13 @@ pub enum Change {
         /// Which of its authorisations.
         number: u32,
     },
+    /// The buyer was told this, and nothing else, of the order.
+    ReceiptKept {
+        /// Of which order.
+        order: Id128,
+        /// What.
+        receipt: Receipt,
+    },
     /// The changes before this one came of that webhook.
     Noticed {
         /// Its id.
@@ -646,6 +662,7 @@ impl Change {
             | Self::PaymentAction { order, .. }
             | Self::PaymentDeclined { order, .. }
             | Self::Sold { order, .. }
+            | Self::ReceiptKept { order, .. }
             | Self::CaptureBegun { order, .. }
             | Self::Captured { order, .. }
             | Self::CaptureLost { order }
@@ -700,6 +717,7 @@ impl Change {
             | Self::PaymentAction { .. }
             | Self::PaymentDeclined { .. }
             | Self::Sold { .. }
+            | Self::ReceiptKept { .. }
             | Self::CaptureBegun { .. }
             | Self::Captured { .. }
             | Self::CaptureLost { .. }

@@ -90,6 +90,8 @@ pub struct CaptureDue {
     pub reference: Option<String>,
     /// In minor units.
     pub amount: u64,
+    /// When it was sold.
+    pub since: Timestamp,
 }
 
 /// An authorisation to be voided.
@@ -267,6 +269,7 @@ impl State {
                 gateway: order.payment.gateway.clone(),
                 reference: order.payment.reference.clone(),
                 amount: order.bill().total,
+                since: order.at,
             })
         });
         Reply::PaymentWork(Box::new(PaymentWork {
@@ -332,7 +335,10 @@ impl State {
                 break;
             }
             if let Some((_, sub, key)) = self.dues.paid_since.pop_front() {
-                self.attempts.remove(&(sub, key));
+                let forgotten = self.attempts.remove(&(sub, key));
+                if let Some(order) = forgotten.and_then(|attempt| attempt.order) {
+                    self.forget_receipt(order);
+                }
             }
         }
         while let Some((since, _)) = self.dues.noticed_since.front() {

@@ -19,6 +19,7 @@ mod payment;
 mod pick;
 mod plan;
 mod post;
+mod receipt;
 mod refusal;
 mod saved;
 mod seats;
@@ -49,6 +50,7 @@ pub use post::{
     Channel, Delivered, Delivery, DeliveryDue, DeliveryKey, DeliveryState, Message, PostChange,
     PostCommand, PostRules, PostWork,
 };
+pub use receipt::{Receipt, Told};
 pub use refusal::Refusal;
 pub use saved::Saved;
 pub use seats::{Run, SeatSet};

@@ -139,6 +139,17 @@ impl TryFrom<TermsFile> for Terms {
 
     fn try_from(file: TermsFile) -> Result<Self, TermsError> {
         let TermsFile { currency, ticket_fee, order_fee, tax_basis_points, is_tax_included } = file;
+        Self { currency, ticket_fee, order_fee, tax_basis_points, is_tax_included }.checked()
+    }
+}
+
+impl Terms {
+    /// These terms, if no sum can overflow with them.
+    ///
+    /// # Errors
+    /// What is too high.
+    pub fn checked(self) -> Result<Self, TermsError> {
+        let Self { ticket_fee, order_fee, tax_basis_points, .. } = self;
         let bounds = [
             ("ticket_fee", ticket_fee, FEE_MAX),
             ("order_fee", order_fee, FEE_MAX),
@@ -147,7 +158,7 @@ impl TryFrom<TermsFile> for Terms {
         if let Some((key, found, max)) = bounds.into_iter().find(|(_, found, max)| found > max) {
             return Err(TermsError { key, found, max });
         }
-        Ok(Self { currency, ticket_fee, order_fee, tax_basis_points, is_tax_included })
+        Ok(self)
     }
 }
 

@@ -12,6 +12,7 @@ use super::command::{BeginPayment, Change, Outcome, PaymentBegun, Reply, Settlem
 use super::dues::{Capture, VoidDue};
 use super::gateway::{Action, GatewayName};
 use super::money::{Bill, Currency, Terms};
+use super::receipt::Receipt;
 use super::refusal::Refusal;
 use super::state::{Decided, Misfit, State};
 
@@ -85,6 +86,8 @@ pub struct OrderView {
     pub phone: Option<String>,
     /// What happened to it since it was sold.
     pub after: After,
+    /// What its buyer was told, for as long as they may ask again with the same key.
+    pub receipt: Option<Receipt>,
     /// Log sequence after the change that brought it where it is.
     pub seq: u64,
 }
@@ -149,6 +152,8 @@ pub(super) struct Order {
     pub(super) locale: Option<String>,
     #[serde(default)]
     pub(super) after: After,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) receipt: Option<Receipt>,
 }
 
 impl Order {
@@ -406,6 +411,7 @@ impl State {
             email: order.email.clone(),
             phone: order.phone.clone(),
             after: order.after.clone(),
+            receipt: order.receipt.clone(),
             seq: order.seq,
         })
     }
@@ -457,6 +463,7 @@ impl State {
             phone: begun.phone.clone(),
             locale: begun.locale.clone(),
             after: After::default(),
+            receipt: None,
         };
         let attempt = Attempt { body, order: Some(order), declined_seq: 0, declined_code: None };
         self.attempts.insert((held.sub, key), attempt);

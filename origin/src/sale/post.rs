@@ -184,6 +184,8 @@ pub struct PostWork {
     pub undeliverable_total: u64,
     /// How many orders of a cancelled event are still to be refunded.
     pub is_cancelling: bool,
+    /// Whether the event was cancelled.
+    pub is_cancelled: bool,
 }
 
 /// What is written to the log of it.
@@ -360,6 +362,7 @@ impl State {
             oldest: oldest.map(|due| due.delivery.since),
             undeliverable_total: self.post.undeliverable.len() as u64,
             is_cancelling: self.has_to_cancel(),
+            is_cancelled: self.is_cancelled(),
         }
     }
 

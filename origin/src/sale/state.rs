@@ -225,6 +225,11 @@ impl State {
         }
     }
 
+    /// Decides by other rules from now on. What was decided is in the log and stays.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// Tells where in the log the next change will be; orders remember it.
     pub fn set_next_seq(&mut self, seq: u64) {
         self.next_seq = seq;
@@ -268,6 +273,7 @@ impl State {
                 self.decide_moving(*order, *number, gateway)
             }
             Command::Settle(settlement) => (self.decide_settling(settlement, now), Ok(())),
+            Command::KeepReceipt { order, receipt } => self.decide_receipt(*order, receipt),
             Command::BeginCapture { order } => self.decide_capture(*order, now),
             Command::Voided { order, number } => (self.decide_voided(*order, *number), Ok(())),
             Command::Expire { hold } => (self.decide_expiry(*hold, now), Ok(())),
@@ -346,6 +352,7 @@ impl State {
             Change::Sold { order, reference, capture_at } => {
                 self.sold(*order, reference.as_deref(), *capture_at, at, seq)?;
             }
+            Change::ReceiptKept { order, receipt } => self.receipt_kept(*order, receipt)?,
             Change::CaptureBegun { order, again_at } => self.capture_begun(*order, *again_at)?,
             Change::Captured { order, amount } => {
                 self.turn_capture(*order, Capture::Captured { amount: *amount })?;
@@ -415,7 +422,9 @@ impl State {
             Command::BeginCapture { .. } | Command::Voided { .. } if changes.is_empty() => {
                 Reply::Nothing
             }
-            Command::BeginCapture { order } => self.view_order(*order),
+            Command::KeepReceipt { order, .. } | Command::BeginCapture { order } => {
+                self.view_order(*order)
+            }
             Command::Voided { .. } => Reply::Freed,
             Command::Expire { .. } if changes.is_empty() => Reply::Nothing,
             Command::Expire { .. } => Reply::Freed,

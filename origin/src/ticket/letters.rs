@@ -1,20 +1,30 @@
 //! Which glyphs stand for a text? Any name can be printed: what no font has is spelled in Latin.
 //!
 //! A line is cut where the direction or the font changes and each piece is shaped by itself, so
-//! that Arabic joins and runs from right to left beside a Latin word. The fonts are read once.
+//! that Arabic joins and runs from right to left beside a Latin word. The fonts are read once, how
+//! a script is shaped is worked out once, and lines that come again are kept: most of a ticket is
+//! what the last one said.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use krilla::text::{Font, GlyphId, KrillaGlyph};
-use rustybuzz::{Direction, UnicodeBuffer};
+use quick_cache::sync::Cache;
+use rustybuzz::{Direction, Script, ShapePlan, UnicodeBuffer, script};
 use unicode_bidi::BidiInfo;
 
 /// Fonts of the machine that may be added: a name needs few scripts, and each stays in memory.
 pub const MORE_FONTS_MAX: usize = 8;
 /// Largest font file that is read: the whole of Noto's Chinese, Japanese and Korean is 19 MB.
 const FONT_BYTES_MAX: u64 = 64 << 20;
+/// Lines that are kept of each weight: all that we say ourselves, and the events on sale; 2 MB.
+const LINES_KEPT_MAX: usize = 512;
+/// Longest line that is kept, in bytes: a page is not wider.
+const LINE_KEPT_BYTES_MAX: usize = 160;
+/// Ways of shaping that are kept of each font: a script each way.
+const PLANS_KEPT_MAX: usize = 32;
 
 /// How heavy the letters are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +65,30 @@ pub enum FontError {
 struct Face {
     shaper: rustybuzz::Face<'static>,
     font: Font,
+    plans: RwLock<Vec<(Direction, Script, Arc<ShapePlan>)>>,
 }
 
 impl Face {
     fn new(bytes: &'static [u8]) -> Option<Self> {
         let shaper = rustybuzz::Face::from_slice(bytes, 0)?;
-        Some(Self { shaper, font: Font::new(bytes.into(), 0)? })
+        Some(Self { shaper, font: Font::new(bytes.into(), 0)?, plans: RwLock::default() })
+    }
+
+    /// How a script is shaped in a direction.
+    fn plan(&self, direction: Direction, script: Script) -> Arc<ShapePlan> {
+        let is_it = |(d, s, _): &&(Direction, Script, _)| (*d, *s) == (direction, script);
+        let plans = self.plans.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, plan)) = plans.iter().find(is_it) {
+            return Arc::clone(plan);
+        }
+        drop(plans);
+        let known = Some(script).filter(|script| *script != script::UNKNOWN);
+        let plan = Arc::new(ShapePlan::new(&self.shaper, direction, known, None, &[]));
+        let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
+        if plans.len() < PLANS_KEPT_MAX {
+            plans.push((direction, script, Arc::clone(&plan)));
+        }
+        plan
     }
 
     fn has(&self, letter: char) -> bool {
@@ -68,15 +96,27 @@ impl Face {
     }
 }
 
-/// The fonts, in the order in which they are asked for a glyph.
+/// Fonts of one weight, in the order in which they are asked for a glyph.
+struct Case {
+    faces: Vec<Face>,
+    lines: Cache<String, Arc<Line>>,
+}
+
+impl Case {
+    fn new(faces: Vec<Face>) -> Self {
+        Self { faces, lines: Cache::new(LINES_KEPT_MAX) }
+    }
+}
+
+/// The fonts.
 pub struct Letters {
-    regular: Vec<Face>,
-    bold: Vec<Face>,
+    regular: Case,
+    bold: Case,
 }
 
 impl fmt::Debug for Letters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Letters({} regular, {} bold)", self.regular.len(), self.bold.len())
+        write!(f, "Letters({} regular, {} bold)", self.regular.faces.len(), self.bold.faces.len())
     }
 }
 
@@ -128,22 +168,32 @@ impl Letters {
                 faces.push(Face::new(bytes).ok_or_else(|| FontError::NoFont { path: named() })?);
             }
         }
-        Ok(Self { regular, bold })
-    }
-
-    fn faces(&self, weight: Weight) -> &[Face] {
-        match weight {
-            Weight::Regular => &self.regular,
-            Weight::Bold => &self.bold,
-        }
+        Ok(Self { regular: Case::new(regular), bold: Case::new(bold) })
     }
 
     /// Shapes a text in one line.
     #[must_use]
-    pub fn line(&self, text: &str, weight: Weight) -> Line {
-        let faces = self.faces(weight);
+    pub fn line(&self, text: &str, weight: Weight) -> Arc<Line> {
+        let case = match weight {
+            Weight::Regular => &self.regular,
+            Weight::Bold => &self.bold,
+        };
+        if text.len() > LINE_KEPT_BYTES_MAX {
+            return Arc::new(Line::shaped(text, &case.faces));
+        }
+        if let Some(line) = case.lines.get(text) {
+            return line;
+        }
+        let line = Arc::new(Line::shaped(text, &case.faces));
+        case.lines.insert(text.to_owned(), Arc::clone(&line));
+        line
+    }
+}
+
+impl Line {
+    fn shaped(text: &str, faces: &[Face]) -> Self {
         let text = readable(text, |letter| faces.iter().any(|face| face.has(letter)));
-        let mut line = Line::default();
+        let mut line = Self::default();
         let info = BidiInfo::new(&text, None);
         for paragraph in &info.paragraphs {
             let (levels, runs) = info.visual_runs(paragraph, paragraph.range.clone());
@@ -225,7 +275,8 @@ fn shape(face: &Face, text: &str, is_rtl: bool) -> Piece {
     buffer.push_str(text);
     buffer.guess_segment_properties();
     buffer.set_direction(if is_rtl { Direction::RightToLeft } else { Direction::LeftToRight });
-    let shaped = rustybuzz::shape(&face.shaper, &[], buffer);
+    let plan = face.plan(buffer.direction(), buffer.script());
+    let shaped = rustybuzz::shape_with_plan(&face.shaper, &plan, buffer);
     let em = f32::from(i16::try_from(face.shaper.units_per_em()).unwrap_or(1000));
     let (infos, positions) = (shaped.glyph_infos(), shaped.glyph_positions());
     let mut starts: Vec<usize> = infos.iter().map(|info| info.cluster as usize).collect();

@@ -3,8 +3,10 @@
 //!
 //! Nothing in it depends on when it is drawn, so the same ticket is the same file byte for byte.
 
+use std::sync::Arc;
+
 use krilla::color::rgb;
-use krilla::geom::{Path, PathBuilder, Point, Rect};
+use krilla::geom::{Path, PathBuilder, Point, Rect, Transform};
 use krilla::metadata::Metadata;
 use krilla::num::NormalizedF32;
 use krilla::page::PageSettings;
@@ -198,6 +200,8 @@ impl Booklet<'_> {
             (words.row, &sheet.row),
             (words.seat, &sheet.seat),
         ];
+        // A place on a floor is in no row.
+        let place = place.into_iter().filter(|(_, value)| !value.is_empty());
         let fields: Vec<_> = gate.into_iter().chain(place).collect();
         #[expect(clippy::cast_precision_loss, reason = "three or four columns")]
         let column = (PAGE.0 - 2.0 * MARGIN) / fields.len() as f32;
@@ -268,7 +272,7 @@ impl Pen<'_> {
             y1: HEAD,
             x2: PAGE.0,
             y2: 0.0,
-            transform: krilla::geom::Transform::identity(),
+            transform: Transform::identity(),
             spread_method: SpreadMethod::Pad,
             stops: vec![
                 stop(NormalizedF32::ZERO, accent.deep),
@@ -316,16 +320,24 @@ impl Pen<'_> {
         #[expect(clippy::cast_precision_loss, reason = "a code has at most 185 modules a side")]
         let pixels = |count: usize| count as f32;
         let module = CODE / pixels(code.side());
+        // A stroke each, in whole modules: a third of what rectangles in points take to write.
         let mut path = PathBuilder::new();
         for Dark { x: column, y: row, len } in code.dark() {
-            let (left, top) = (x + module * pixels(column), y + module * pixels(row));
-            // A hair higher than it is, so that no light shows between two rows.
-            let rect = Rect::from_xywh(left, top, module * pixels(len), module * 1.02);
-            if let Some(rect) = rect {
-                path.push_rect(rect);
-            }
+            path.move_to(pixels(column), pixels(row));
+            path.line_to(pixels(column + len), pixels(row));
         }
-        self.fill(path.finish(), Color([0, 0, 0]));
+        let Some(path) = path.finish() else { return };
+        let transform = Transform::from_row(module, 0.0, 0.0, module, x, y + module * 0.5);
+        self.surface.push_transform(&transform);
+        self.surface.set_fill(None);
+        self.surface.set_stroke(Some(Stroke {
+            paint: Color([0, 0, 0]).into(),
+            // A hair higher than it is, so that no light shows between two rows.
+            width: 1.02,
+            ..Stroke::default()
+        }));
+        self.surface.draw_path(&path);
+        self.surface.pop();
     }
 
     fn text(&mut self, at: (f32, f32), size: f32, weight: Weight, color: Color, text: &str) {
@@ -358,7 +370,7 @@ impl Pen<'_> {
     }
 
     /// As much of a text as fits into `width` ems, and an ellipsis.
-    fn cut(&self, text: &str, weight: Weight, width: f32) -> Line {
+    fn cut(&self, text: &str, weight: Weight, width: f32) -> Arc<Line> {
         let letters: Vec<char> = text.chars().collect();
         let shortened = |len: usize| {
             let text: String = letters[..len].iter().collect();
@@ -380,7 +392,7 @@ impl Pen<'_> {
         width: f32,
         sizes: &[f32],
         most: usize,
-    ) -> Vec<(Line, f32)> {
+    ) -> Vec<(Arc<Line>, f32)> {
         let mut last = Vec::new();
         for size in sizes {
             let lines = self.broken(text, weight, width / size);
@@ -394,23 +406,30 @@ impl Pen<'_> {
         last
     }
 
-    /// A text in lines of at most `width` ems; a word that is longer is cut.
-    fn broken(&self, text: &str, weight: Weight, width: f32) -> Vec<Line> {
-        let mut lines: Vec<Line> = Vec::new();
-        let mut so_far = String::new();
+    /// A text in lines of at most `width` ems; a word that is longer is cut. Words are measured one
+    /// by one, and only whole lines are shaped.
+    fn broken(&self, text: &str, weight: Weight, width: f32) -> Vec<Arc<Line>> {
+        let of = |text: &str| self.letters.line(text, weight).width;
+        let space = of(" ");
+        let mut lines = Vec::new();
+        let (mut so_far, mut taken) = (String::new(), 0.0);
         for word in text.split_whitespace() {
-            let longer =
-                if so_far.is_empty() { word.to_owned() } else { format!("{so_far} {word}") };
-            if so_far.is_empty() || self.letters.line(&longer, weight).width <= width {
-                so_far = longer;
-            } else {
+            let more = of(word);
+            if !so_far.is_empty() && taken + space + more > width {
                 lines.push(self.letters.line(&so_far, weight));
-                word.clone_into(&mut so_far);
-            }
-            if self.letters.line(&so_far, weight).width > width {
-                lines.push(self.cut(&so_far, weight, width));
                 so_far.clear();
             }
+            if so_far.is_empty() && more > width {
+                lines.push(self.cut(word, weight, width));
+                continue;
+            }
+            if so_far.is_empty() {
+                taken = more;
+            } else {
+                so_far.push(' ');
+                taken += space + more;
+            }
+            so_far.push_str(word);
         }
         if !so_far.is_empty() {
             lines.push(self.letters.line(&so_far, weight));

@@ -218,27 +218,48 @@ impl Venue {
         if seat >= self.seats {
             return self.place_of(seat - self.seats);
         }
+        let (block, row, number) = self.row_of(seat)?;
+        let (block, row, zone) = (block.label.clone(), row.label.clone(), block.zone.clone());
+        Some(SeatName { block, row, number, zone })
+    }
+
+    /// What is special about a seat.
+    #[must_use]
+    pub fn attribute_of(&self, seat: Seat) -> Option<Attribute> {
+        let (_, row, number) = self.row_of(seat)?;
+        row.attributes.get(&number).copied()
+    }
+
+    /// The area that a place belongs to; a seat belongs to none.
+    #[must_use]
+    pub fn area_of(&self, seat: Seat) -> Option<&Area> {
+        self.area_at(seat.checked_sub(self.seats)?).map(|(area, _)| area)
+    }
+
+    /// The row of a seat, and its number there, from 1.
+    fn row_of(&self, seat: Seat) -> Option<(&Block, &Row, u32)> {
         let starts_after = |block: &Block| block.rows.first().is_some_and(|row| row.first > seat);
         let at = self.blocks.partition_point(|block| !starts_after(block)).checked_sub(1)?;
         let block = &self.blocks[at];
         let row = block.rows.iter().rev().find(|row| row.first <= seat)?;
         let number = seat - row.first;
-        ((number as usize) < row.seats.len()).then(|| SeatName {
-            block: block.label.clone(),
-            row: row.label.clone(),
-            number: number + 1,
-            zone: block.zone.clone(),
-        })
+        ((number as usize) < row.seats.len()).then_some((block, row, number + 1))
     }
 
     /// What a place of an area is called, counted from the first area's first.
-    fn place_of(&self, mut place: u32) -> Option<SeatName> {
-        for Area { label, zone, capacity, .. } in &self.areas {
-            if place < *capacity {
-                let (block, zone) = (label.clone(), zone.clone());
-                return Some(SeatName { block, row: String::new(), number: place + 1, zone });
+    fn place_of(&self, place: u32) -> Option<SeatName> {
+        let (Area { label, zone, .. }, place) = self.area_at(place)?;
+        let (block, zone) = (label.clone(), zone.clone());
+        Some(SeatName { block, row: String::new(), number: place + 1, zone })
+    }
+
+    /// The area of a place, counted from the first area's first, and which of its places it is.
+    fn area_at(&self, mut place: u32) -> Option<(&Area, u32)> {
+        for area in &self.areas {
+            if place < area.capacity {
+                return Some((area, place));
             }
-            place -= capacity;
+            place -= area.capacity;
         }
         None
     }

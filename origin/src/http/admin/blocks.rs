@@ -94,7 +94,7 @@ async fn change(
     here(app, &event)?;
     let detail = match &command {
         Command::Block { pick, channel } | Command::Unblock { pick, channel } => {
-            let places: u32 = pick.areas.iter().map(|area| area.quantity).sum();
+            let places = pick.areas.iter().map(|area| u64::from(area.quantity)).sum::<u64>();
             format!("{channel}: seats {:?}, places {places}", pick.seats)
         }
         _ => String::new(),

@@ -132,7 +132,7 @@ pub async fn set(
         Some(Seating::Bowl(_)) | None => None,
     };
     let command = Command::SetEvent { id: id.clone(), facts, expect, map };
-    let (reply, _) = ask(&app, &by, command).await?;
+    let (reply, _) = ask(&app, &by.name, command).await?;
     answer(&app, created(reply), &id)
 }
 
@@ -184,7 +184,7 @@ pub async fn set_status(
         }
     };
     let expect = seen(&headers)?;
-    ask(&app, &by, Command::SetStatus { id: id.clone(), status, expect }).await?;
+    ask(&app, &by.name, Command::SetStatus { id: id.clone(), status, expect }).await?;
     answer(&app, StatusCode::OK, &id)
 }
 
@@ -221,7 +221,8 @@ pub async fn set_venue(
     let id: Slug = venue.parse().map_err(|_| not_a_slug())?;
     let expect = seen(&headers)?.map_or(Expect::Absent, Expect::Version);
     let facts = draft.check()?;
-    let (reply, _) = ask(&app, &by, Command::SetVenue { id: id.clone(), facts, expect }).await?;
+    let (reply, _) =
+        ask(&app, &by.name, Command::SetVenue { id: id.clone(), facts, expect }).await?;
     let venue = app.catalogue.read().venue(&id).cloned().ok_or_else(Refused::internal)?;
     venue_answer(created(reply), &venue)
 }
@@ -260,7 +261,7 @@ pub async fn set_performer(
     let expect = seen(&headers)?.map_or(Expect::Absent, Expect::Version);
     let facts = draft.check()?;
     let command = Command::SetPerformer { id: id.clone(), facts, expect };
-    let (reply, _) = ask(&app, &by, command).await?;
+    let (reply, _) = ask(&app, &by.name, command).await?;
     let performer = app.catalogue.read().performer(&id).cloned().ok_or_else(Refused::internal)?;
     performer_answer(created(reply), &performer)
 }
@@ -303,7 +304,7 @@ pub async fn import(
             }
         });
     }
-    let (reply, seq) = ask(&app, &by, Command::Import(checked)).await?;
+    let (reply, seq) = ask(&app, &by.name, Command::Import(checked)).await?;
     let Reply::Imported(imported) = reply else { return Err(Refused::internal()) };
     let mut body = json!(imported);
     body["seq"] = seq.into();

@@ -1,6 +1,7 @@
 //! What was sold, as JSON and as CSV for a spreadsheet.
 //!
-//! Everything here reads what the writers have published, and takes none of their time.
+//! Everything here reads what the writers have published, and takes none of their time; only what
+//! is kept out of sale is asked of them.
 
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ use super::super::problem::Refused;
 use super::super::shopper::unknown_event;
 use super::super::{App, Shop};
 use super::{PRIVATE, Somebody, here};
-use crate::partition::Unavailable;
-use crate::sale::{OrderStage, OrderView};
+use crate::partition::{Answer, Unavailable};
+use crate::sale::{Block, Command, OrderStage, OrderView, Reply};
 
 /// Most orders in one answer.
 const ORDERS_MAX: usize = 1_000;
@@ -103,14 +104,24 @@ pub async fn orders_csv(
     csv(written.await, "orders.csv")
 }
 
-/// One line a seat.
+/// One line a seat; `of` is its order, or the channel that keeps it out of sale.
 pub async fn seats_csv(
     State(app): State<Arc<App>>,
     _: Somebody,
     Path(event): Path<String>,
 ) -> Result<Response, Refused> {
     let shop = shop(&app, &event)?;
+    let Answer { reply, .. } = app.sales.ask(&shop.event.id, Command::ListBlocks).await?;
+    let Reply::Blocks(blocks) = reply else { return Err(Refused::internal()) };
     let written = tokio::task::spawn_blocking(move || {
+        let mut channels: Vec<Option<&str>> = vec![None; shop.venue.capacity() as usize];
+        for Block { channel, runs } in &blocks {
+            for seat in runs.iter().flat_map(|run| run.seats()) {
+                if let Some(slot) = channels.get_mut(seat as usize) {
+                    *slot = Some(channel);
+                }
+            }
+        }
         let sold = shop.shelf.orders();
         let mut by_seat: Vec<Option<&OrderView>> = vec![None; shop.venue.capacity() as usize];
         for order in &sold {
@@ -124,22 +135,24 @@ pub async fn seats_csv(
         }
         let taken = shop.shelf.taken();
         let mut sheet =
-            Sheet::new(&["seat", "block", "row", "number", "zone", "price", "state", "order"])?;
-        for (seat, order) in (0..).zip(&by_seat) {
+            Sheet::new(&["seat", "block", "row", "number", "zone", "price", "state", "of"])?;
+        for ((seat, order), channel) in (0..).zip(&by_seat).zip(&channels) {
             let Some(named) = shop.venue.name_of(seat) else { continue };
             let state = match order.map(|order| order.stage) {
                 Some(OrderStage::Sold) => "sold",
                 Some(OrderStage::Paying | OrderStage::Unknown | OrderStage::ActionRequired) => {
                     "paying"
                 }
+                None if channel.is_some() => "blocked",
                 None if taken.is_taken(seat) => "held",
                 None => "free",
             };
             let price = shop.event.facts.price_of(&named.zone).unwrap_or(0).to_string();
             let (number, index) = (named.number.to_string(), seat.to_string());
-            let order = order.map(|order| order.order.to_string()).unwrap_or_default();
+            let order = order.map(|order| order.order.to_string());
+            let of = order.or(channel.map(str::to_owned)).unwrap_or_default();
             let (block, row, zone) = (&named.block, &named.row, &named.zone);
-            sheet.line(&[&index, block, row, &number, zone, &price, state, &order])?;
+            sheet.line(&[&index, block, row, &number, zone, &price, state, &of])?;
         }
         sheet.finish()
     });

@@ -30,6 +30,7 @@ use super::problem::Refused;
 use super::shopper::unknown_event;
 use crate::catalogue::{AskError, Command, Invalid, Refusal, Reply};
 use crate::config::Organiser;
+use crate::partition::Unavailable;
 use crate::usher;
 
 /// Longest seat map as JSON: 150,000 seats at twenty bytes, and room.
@@ -114,13 +115,9 @@ fn here(app: &App, event: &EventId) -> Result<(), Refused> {
     if app.catalogue.event(event).is_none() {
         return Err(unknown_event());
     }
+    // It was passed on to its owner, unless it changed hands this very moment.
     if !app.is_ours(event) {
-        let refused = Refused::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "elsewhere",
-            "Another process has the seats of this event",
-        );
-        return Err(refused.detail("ask each process of the fleet"));
+        return Err(Unavailable::Down.into());
     }
     match app.shops.get(event) {
         Some(_) => Ok(()),
@@ -129,8 +126,12 @@ fn here(app: &App, event: &EventId) -> Result<(), Refused> {
 }
 
 /// Asks the catalogue in somebody's name, and waits until shops and search have followed.
-async fn ask(app: &Arc<App>, by: &Somebody, command: Command) -> Result<(Reply, u64), Refused> {
-    let answer = app.clerk.ask(&by.name, command).await?;
+pub(super) async fn ask(
+    app: &Arc<App>,
+    by: &str,
+    command: Command,
+) -> Result<(Reply, u64), Refused> {
+    let answer = app.clerk.ask(by, command).await?;
     usher::follow(app).await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         tracing::error!(%error, cause, "a change of the catalogue is written and not in force yet");

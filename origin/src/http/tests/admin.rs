@@ -1,8 +1,10 @@
 //! What an organiser does, from a drawn hall to a sold ticket.
 
+use servers::Postgres;
+
 use super::*;
 
-const ANA: &str = "organiser-token-of-ana";
+pub(super) const ANA: &str = "organiser-token-of-ana";
 const BEN: &str = "organiser-token-of-ben";
 pub(super) const ORGANISERS: &str = "organisers = [\
     { name = \"ana\", token = \"organiser-token-of-ana\" }, \
@@ -86,7 +88,20 @@ pub(super) async fn prepared(house: &House) -> String {
 
 #[tokio::test]
 async fn an_event_that_was_just_made_is_found_and_sold_at_once_and_after_a_restart() {
-    let mut house = House::open_with(ORGANISERS).await;
+    is_made_found_and_sold(ORGANISERS).await;
+}
+
+#[tokio::test]
+async fn organisers_work_the_same_on_postgres() {
+    let server = Postgres::shared();
+    let config = || format!("{ORGANISERS}\npostgres = {{ url = \"{}\" }}", server.database());
+    is_made_found_and_sold(&config()).await;
+    two_change_one_event(&config()).await;
+    is_blocked_until_unblocked(&config()).await;
+}
+
+async fn is_made_found_and_sold(config: &str) {
+    let mut house = House::open_with(config).await;
     let map = prepared(&house).await;
     let made = house.put("/events/recital", recital(&map)).await;
     assert_eq!(made.headers["etag"], format!("\"{}\"", made.body["version"]));
@@ -115,7 +130,7 @@ async fn an_event_that_was_just_made_is_found_and_sold_at_once_and_after_a_resta
     let order = house.buy_at("recital", &pass, &hold).await;
 
     house.stop().await;
-    house.start(ORGANISERS).await;
+    house.start(config).await;
     let again = house.get(&format!("/api/v1/orders/{}", order["order"].as_str().unwrap())).await;
     assert_eq!(again.succeeds(200)["tickets"], order["tickets"]);
     house.hold_at("recital", &pass, json!({ "seats": [1] })).await.is(409, "seat-taken");
@@ -175,7 +190,11 @@ async fn who_has_no_organisers_token_changes_nothing() {
 
 #[tokio::test]
 async fn two_organisers_do_not_overwrite_each_other_and_the_trail_tells_who_did_what() {
-    let house = House::open_with(ORGANISERS).await;
+    two_change_one_event(ORGANISERS).await;
+}
+
+async fn two_change_one_event(config: &str) {
+    let house = House::open_with(config).await;
     let map = prepared(&house).await;
     let version =
         house.put("/events/recital", recital(&map)).await.succeeds(201)["version"].as_u64();
@@ -340,7 +359,11 @@ async fn a_question_that_makes_no_sense_is_refused() {
 
 #[tokio::test]
 async fn blocked_seats_and_places_are_nobodys_until_they_are_unblocked() {
-    let house = House::open_with(ORGANISERS).await;
+    is_blocked_until_unblocked(ORGANISERS).await;
+}
+
+async fn is_blocked_until_unblocked(config: &str) {
+    let house = House::open_with(config).await;
     prepared(&house).await;
     let mut map = hall();
     let floor = json!({ "id": "floor", "name": "Floor", "color": "#009e73" });
@@ -371,6 +394,11 @@ async fn blocked_seats_and_places_are_nobodys_until_they_are_unblocked() {
     assert_eq!((&hold["total"], &hold["seats"][0]["zone"]), (&json!(2000), &json!("floor")));
     let counts = house.admin_get("/events/recital").await.succeeds(200)["counts"].clone();
     assert_eq!((&counts["capacity"], &counts["blocked"]), (&json!(15), &json!(5)));
+    let sheet = house.admin_get("/events/recital/seats.csv").await;
+    let sheet = text(&sheet.body).to_owned();
+    assert!(sheet.contains("1,S,1,2,stalls,4500,blocked,sponsor"), "{sheet}");
+    assert!(sheet.contains("10,Floor,,1,floor,1000,blocked,sponsor"), "{sheet}");
+    assert!(sheet.contains("13,Floor,,4,floor,1000,held,"), "{sheet}");
     let seats = json!({ "channel": "sponsor", "seats": [1] });
     post("unblock", &seats).await.succeeds(200);
     let other = house.visitor_of("recital");

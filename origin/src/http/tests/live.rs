@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 
 use super::*;
-use crate::live::frame::{Applied, Frame, Known, decode};
+use crate::live::frame::{Applied, Frame, Known, Plane, decode};
 
 const SEATS: u32 = 82_500;
 const SOON: Duration = Duration::from_secs(10);
@@ -181,6 +181,37 @@ async fn a_websocket_carries_the_same_frames() {
     ana.get("/ws").await.is(426, "upgrade-required");
     drop(socket);
     house.stop().await;
+}
+
+/// A reader who came to a process that has not the event hears what the owner's readers hear.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_and_websockets_come_through_a_process_that_has_not_the_event() {
+    let (mut owner, mut other) = fleet::owner_and_other("").await;
+    for house in [&owner, &other] {
+        // Whatever the load of this machine.
+        house.pin(json!({ "mode": "map" })).await.succeeds(200);
+    }
+    let ana = owner.visitor();
+    let elsewhere = other.same(&ana);
+    let mut stream = elsewhere.listen("?since=0", None).await;
+    let url = format!("{}/api/v1/events/{FINAL}/ws?since=0", other.base.replace("http", "ws"));
+    let mut request = url.into_client_request().unwrap();
+    request.headers_mut().insert("Waiting-Room-Pass", ana.pass.parse().unwrap());
+    let (mut socket, response) = tokio_tungstenite::connect_async(request).await.unwrap();
+    assert_eq!(response.headers()["seat-mode"], "map");
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("map"));
+    ana.hold(&[7]).await;
+    let (told, frame) = stream.next_frame().await;
+    assert_eq!(told.kind, "changes");
+    let mut known = Known { seq: 0, plane: Plane::empty(SEATS) };
+    known.apply(frame);
+    assert!(known.plane.is_taken(7));
+    let Message::Binary(bytes) = socket.next().await.unwrap().unwrap() else { panic!("no frame") };
+    assert_eq!(decode(&bytes, SEATS).unwrap(), told.frame());
+    // Whoever passes on can stop while somebody listens.
+    other.stop().await;
+    assert!(!matches!(socket.next().await, Some(Ok(Message::Binary(_)))), "it ends");
+    owner.stop().await;
 }
 
 #[tokio::test]

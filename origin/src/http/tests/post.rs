@@ -187,3 +187,44 @@ async fn a_telephone_gets_a_line_with_the_link_once_its_service_answers() {
     assert!(text(&heard[0].1["text"]).starts_with("Vos billets"));
     service.abort();
 }
+
+/// A certificate for localhost that nobody but its own file vouches for.
+fn certificate() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let done = Command::new(root.join(".tools/python/bin/python"))
+        .arg(root.join("tests/support/make_certificate.py"))
+        .arg(folder.path())
+        .status();
+    assert!(done.unwrap().success());
+    folder
+}
+
+#[tokio::test]
+async fn mail_goes_by_tls_from_the_first_byte_or_after_a_word_and_only_to_who_is_vouched_for() {
+    let folder = certificate();
+    let path = folder.path().to_str().unwrap();
+    for security in ["starttls", "tls"] {
+        let sink = Sink::open(&[security, path, "ok"]);
+        let config = |ca_file: &str| {
+            let config = sink.config().replace("\"none\"", &format!("\"{security}\""));
+            config.replace("127.0.0.1", "localhost") + ca_file
+        };
+        let house =
+            House::open_with(&config(&format!("mail.ca_file = \"{path}/cert.pem\"\n"))).await;
+        let order = buys(&house, json!({ "email": "zoe@example.net" })).await;
+        delivery_is(&house, &order, "sent").await;
+        let messages = sink.messages(1).await;
+        let version = text(&messages[0]["tls"]);
+        assert!(["TLSv1.2", "TLSv1.3"].contains(&version), "{security}: {version}");
+        // Nobody vouches for it: nothing is sent, and nothing is given up either.
+        let stranger = House::open_with(&config("")).await;
+        let order = buys(&stranger, json!({ "email": "zoe@example.net" })).await;
+        let later = "origin_post_total{channel=\"mail\",outcome=\"later\"}";
+        let look =
+            async || stranger.get_internal_text("/metrics").await.contains(later).then_some(());
+        eventually(look, "that it is tried later").await;
+        assert_eq!(stranger.view_order(&order).await["deliveries"][0]["state"], "due");
+        assert_eq!(sink.messages(1).await.len(), 1);
+    }
+}

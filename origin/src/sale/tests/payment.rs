@@ -128,3 +128,61 @@ fn what_was_promised_is_charged_whatever_seats_cost_after_a_restart() {
     let (_, reply) = replayed.apply(&pay(1, ANA, "k", "b", 110), NOON);
     assert_eq!(reply, charge(110, 300));
 }
+
+fn receipt(title: &str) -> Receipt {
+    Told { title: title.into(), barcodes: vec!["a barcode".into()], seq: 7 }.into()
+}
+
+fn keep(order: u8, title: &str) -> Command {
+    Command::KeepReceipt { order: id(order), receipt: receipt(title) }
+}
+
+#[test]
+fn the_first_receipt_counts_and_goes_with_the_key() {
+    let mut state = house();
+    let (_, reply) = state.apply(&keep(102, "unpaid"), NOON);
+    assert_eq!(reply, Reply::Refused(Refusal::UnknownOrder));
+    let kept = |state: &mut State, title: &str| {
+        let (changes, reply) = state.apply(&keep(103, title), NOON);
+        let Reply::Order(order) = reply else { panic!("{reply:?}") };
+        (changes.len(), order.receipt)
+    };
+    assert_eq!(kept(&mut state, "first"), (1, Some(receipt("first"))));
+    assert_eq!(kept(&mut state, "second"), (0, Some(receipt("first"))));
+    let saved = state.save();
+    let text = serde_json::to_string(&saved).unwrap();
+    let read = serde_json::from_str(&text).unwrap();
+    let state = &mut State::restore(plan(), rules(), read).unwrap();
+    let again = |state: &mut State, secs| {
+        state.apply(&pay(3, BEN, "k3", "body", 110), NOON.plus_secs(secs)).1
+    };
+    let Reply::Order(order) = again(state, 24 * 3600 - 1) else { panic!("within a day") };
+    assert_eq!(order.receipt, Some(receipt("first")));
+    state.apply(&hold(9, ANA, &[9]), NOON.plus_secs(24 * 3600));
+    assert_eq!(again(state, 24 * 3600), Reply::Refused(Refusal::HoldBought { order: id(103) }));
+    assert_eq!(state.order(id(103)).unwrap().receipt, None);
+}
+
+#[test]
+fn an_order_as_it_was_sold_knows_nothing_of_what_came_later() {
+    let mut state = State::new(plan(), rules());
+    for command in [hold(1, ANA, &[0, 1]), pay(1, ANA, "k", "b", 101), settle(101, authorised())] {
+        state.apply(&command, NOON);
+    }
+    state.apply(&keep(101, "title"), NOON);
+    let told = |state: &State| state.order(id(101)).unwrap().as_sold();
+    let first = told(&state);
+    assert_eq!(first.after.deliveries.len(), 1, "her tickets are to be sent");
+    let later = NOON.plus_secs(3600);
+    let sent = PostCommand::Delivered { order: id(101), number: 0, outcome: Delivered::Sent };
+    state.apply(&Command::Post(sent), NOON.plus_secs(2));
+    state.apply(&Command::Post(PostCommand::SendAgain { order: id(101) }), later);
+    let (key, body) = ("r".to_owned(), "b".to_owned());
+    let tickets = Some(vec![ticket(101, 0)]);
+    let ask = RefundAsk { order: id(101), tickets, key, body };
+    let (changes, _) = state.apply(&Command::After(AfterCommand::Refund(ask)), later);
+    assert!(!changes.is_empty());
+    assert_ne!(state.order(id(101)).unwrap().after, first.after);
+    let now = told(&state);
+    assert_eq!((now.after, now.seq, now.seats), (first.after, first.seq, first.seats));
+}

@@ -363,6 +363,7 @@ impl Draft<'_> {
             // Where the money is, the gateways' books say; the rows say who has which seat.
             | Change::PaymentMoved { .. }
             | Change::PaymentAction { .. }
+            | Change::ReceiptKept { .. }
             | Change::CaptureBegun { .. }
             | Change::Captured { .. }
             | Change::CaptureLost { .. }
@@ -599,6 +600,7 @@ const fn label(change: &Change) -> &'static str {
         Change::PaymentMoved { .. } => "payment_moved",
         Change::PaymentAction { .. } => "payment_action",
         Change::Sold { .. } => "sold",
+        Change::ReceiptKept { .. } => "receipt_kept",
         Change::CaptureBegun { .. } => "capture_begun",
         Change::Captured { .. } => "captured",
         Change::CaptureLost { .. } => "capture_lost",
