@@ -111,12 +111,17 @@ impl Member {
 }
 
 /// All gateways, in the order in which they are asked.
-#[derive(Debug)]
 pub struct Gateways {
     members: Vec<Member>,
     timeout: Duration,
     clock: Clock,
     metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Gateways {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(&self.members).finish()
+    }
 }
 
 impl Gateways {

@@ -19,7 +19,7 @@ use crate::partition::{EventSetup, Partition, PartitionSetup, Tenure};
 use crate::pay::{Gateway, Stripe, StripeSetup};
 use crate::record::{self, Entry, FIRST_LINK};
 use crate::sale::{
-    Change, Counts, PaymentRules, PaymentWork, Pick, Plan, PlanRow, Rules, Seat, State, Terms,
+    Change, Counts, OrderStage, PaymentRules, PaymentWork, Pick, Plan, PlanRow, Rules, Seat, State,
     Want, Zone,
 };
 use crate::shelf::Shelf;
