@@ -6,7 +6,7 @@ use keys::{Front, Lane, Phase, Sealed};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::history::{Charge, Held, Reread, Sold};
+use crate::history::{Charge, Held, Reread, Sold, TicketSeen};
 
 /// `GET /api/v1/queue/status` and the answer to a join.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -165,6 +165,21 @@ impl OrderAnswer {
         }
     }
 
+    /// Its tickets, each with its seat: the lists of both are in the same order.
+    #[must_use]
+    pub fn tickets_seen(&self) -> Vec<TicketSeen> {
+        let text = |ticket: &Value, name: &str| {
+            ticket.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let seen = self.seats.iter().zip(&self.tickets).map(|(seat, ticket)| TicketSeen {
+            order: self.order.clone(),
+            seat: seat.seat,
+            ticket: text(ticket, "ticket"),
+            is_live: text(ticket, "state") != "void",
+        });
+        seen.collect()
+    }
+
     /// Whether an order that is read again is the one that was confirmed.
     #[must_use]
     pub fn compare(&self, sold: &Sold) -> Reread {
@@ -220,7 +235,9 @@ fn charge(index: usize, row: &Value) -> Result<Charge, String> {
         None => String::new(),
     };
     let amount = number(&["amount", "total"]).ok_or_else(|| missing("amount"))?;
-    Ok(Charge { order, amount, is_live })
+    let refunded = number(&["refunded"]).unwrap_or(0);
+    let at = number(&["at"]).map(keys::Timestamp::from_millis);
+    Ok(Charge { order, amount, is_live, refunded, at })
 }
 
 #[cfg(test)]
@@ -273,8 +290,9 @@ mod tests {
 
     #[test]
     fn a_ledger_is_a_list_of_charges() {
-        let row = json!({"order": "o1", "amount": 5, "state": "captured"});
-        let charge = Charge { order: "o1".into(), amount: 5, is_live: true };
+        let row = json!({"order": "o1", "amount": 5, "state": "captured", "refunded": 2, "at": 9});
+        let at = Some(keys::Timestamp::from_millis(9));
+        let charge = Charge { order: "o1".into(), amount: 5, is_live: true, refunded: 2, at };
         for body in [json!([row]), json!({"entries": [row]}), json!({"charges": [row]})] {
             assert_eq!(ledger(&body), Ok(vec![charge.clone()]));
         }

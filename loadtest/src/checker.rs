@@ -11,7 +11,7 @@ use std::time::Duration;
 use keys::{Front, Lane, Timestamp};
 use serde::Serialize;
 
-use crate::history::{Charge, History, Joined, Ledger, Reread, Sold};
+use crate::history::{Charge, History, Joined, Keyed, Ledger, Reread, Returned, Sold};
 
 /// Most examples of one fault that a report carries.
 const EXAMPLES_MAX: usize = 10;
@@ -38,6 +38,10 @@ pub enum Promise {
     OrdersAddUp,
     /// A confirmed order is still there at the end.
     OrdersLast,
+    /// Each seat of a confirmed order has one live ticket, and none once it was given back.
+    TicketsLive,
+    /// The same idempotency key has the same answer.
+    KeysRepeat,
     /// What was charged is what was sold, once for each order.
     ChargesMatch,
     /// The front never goes back.
@@ -60,6 +64,8 @@ impl Promise {
             Self::OrderOfJoins => "who came first has the lower number",
             Self::OrdersAddUp => "orders add up",
             Self::OrdersLast => "orders are still there at the end",
+            Self::TicketsLive => "one live ticket for each seat that was sold",
+            Self::KeysRepeat => "the same key has the same answer",
             Self::ChargesMatch => "charges equal sales",
             Self::FrontMonotonic => "the front never went back",
             Self::StatementsVerify => "every statement verifies",
@@ -150,6 +156,8 @@ pub fn check(history: &History, bounds: Bounds) -> Verdict {
         order_of_joins(history, bounds.swap_max),
         orders_add_up(history),
         orders_last(history),
+        tickets_live(history),
+        keys_repeat(history),
     ];
     if history.ledger != Ledger::NotAsked {
         checks.push(charges_match(history));
@@ -198,15 +206,45 @@ fn seat_sold_once(history: &History) -> Check {
     let mut faults = Faults::default();
     let mut sold: BTreeMap<u32, &Sold> = BTreeMap::new();
     let mut checked = 0;
+    let returned = returned(history);
     for order in &history.orders {
         for seat in &order.seats {
             checked += 1;
+            if returned.contains_key(&(order.order.as_str(), *seat)) {
+                continue;
+            }
             if let Some(other) = sold.insert(*seat, order) {
                 faults.add(|| format!("seat {seat} is in {} and in {}", other.order, order.order));
             }
         }
     }
     faults.into_check(Promise::SeatSoldOnce, checked)
+}
+
+/// When seats of orders were given back.
+fn returned(history: &History) -> BTreeMap<(&str, u32), Timestamp> {
+    let mut returned = BTreeMap::new();
+    for Returned { order, seats, at } in &history.returned {
+        for seat in seats {
+            let first = returned.entry((order.as_str(), *seat)).or_insert(*at);
+            *first = (*first).min(*at);
+        }
+    }
+    returned
+}
+
+/// When the gateway first decided anything about an order.
+fn first_decided(history: &History) -> BTreeMap<&str, Timestamp> {
+    let mut decided = BTreeMap::new();
+    let Ledger::Charges(charges) = &history.ledger else { return decided };
+    // What has no amount is a key that was closed before it was used.
+    for charge in charges.iter().filter(|charge| charge.amount > 0) {
+        if let Some(at) = charge.at {
+            let first = decided.entry(charge.order.as_str()).or_insert(at);
+            *first = (*first).min(at);
+        }
+    }
+    decided
 }
 
 /// A time in which a seat surely belonged to a hold or to the order made of it.
@@ -220,16 +258,36 @@ struct Owned<'a> {
 
 fn seat_owned_once(history: &History) -> Check {
     let forever = Timestamp::from_millis(u64::MAX);
+    let (returned, decided) = (returned(history), first_decided(history));
+    let returned = &returned;
+    let sold_as: BTreeMap<&str, &str> =
+        history.orders.iter().map(|sold| (sold.hold.as_str(), sold.order.as_str())).collect();
     let holds = history.holds.iter().flat_map(|held| {
-        let (hold, from, until) = (held.hold.as_str(), held.from, held.until);
-        held.seats.iter().map(move |seat| Owned { seat: *seat, from, until, hold })
+        let (hold, from) = (held.hold.as_str(), held.from);
+        // What was bought and given back is free, however long the hold would have stood.
+        let order = sold_as.get(hold).copied();
+        let back = move |seat: &u32| order.and_then(|order| returned.get(&(order, *seat)).copied());
+        let owned = held.seats.iter().map(move |seat| (seat, back(seat).unwrap_or(held.until)));
+        owned.map(move |(seat, back)| {
+            let until = held.until.min(back);
+            Owned { seat: *seat, from, until, hold }
+        })
     });
     let orders = history.orders.iter().flat_map(|sold| {
         let (hold, from) = (sold.hold.as_str(), sold.at);
-        sold.seats.iter().map(move |seat| Owned { seat: *seat, from, until: forever, hold })
+        let until = move |seat: &u32| returned.get(&(sold.order.as_str(), *seat)).copied();
+        let owned = sold.seats.iter().map(move |seat| (seat, until(seat).unwrap_or(forever)));
+        owned.map(move |(seat, until)| Owned { seat: *seat, from, until, hold })
+    });
+    // Until the gateway has decided, nobody can know an outcome that would free the seats.
+    let paying = history.paying.iter().flat_map(|paying| {
+        let (hold, from) = (paying.hold.as_str(), paying.from);
+        let decided = decided.get(paying.order.as_str()).copied();
+        let until = paying.until.min(decided.unwrap_or(from));
+        paying.seats.iter().map(move |seat| Owned { seat: *seat, from, until, hold })
     });
     let mut owned: Vec<Owned<'_>> =
-        holds.chain(orders).filter(|owned| owned.from < owned.until).collect();
+        holds.chain(orders).chain(paying).filter(|owned| owned.from < owned.until).collect();
     owned.sort_by_key(|owned| (owned.seat, owned.from));
 
     let mut faults = Faults::default();
@@ -415,6 +473,51 @@ fn orders_last(history: &History) -> Check {
     check
 }
 
+fn tickets_live(history: &History) -> Check {
+    let mut faults = Faults::default();
+    let returned = returned(history);
+    let mut live: BTreeMap<u32, &str> = BTreeMap::new();
+    let mut given: BTreeMap<&str, (&str, u32)> = BTreeMap::new();
+    let mut read: BTreeSet<&str> = BTreeSet::new();
+    for seen in &history.tickets {
+        let (order, seat, ticket) = (seen.order.as_str(), seen.seat, seen.ticket.as_str());
+        read.insert(order);
+        if given.insert(ticket, (order, seat)).is_some_and(|of| of != (order, seat)) {
+            faults.add(|| format!("ticket {ticket} was given twice"));
+        }
+        if !seen.is_live {
+            continue;
+        }
+        if let Some(other) = live.insert(seat, order) {
+            faults.add(|| format!("seat {seat} has live tickets in {other} and in {order}"));
+        }
+        if returned.contains_key(&(order, seat)) {
+            faults.add(|| format!("seat {seat} of {order} was given back, its ticket is live"));
+        }
+    }
+    let read = history.orders.iter().filter(|sold| read.contains(sold.order.as_str()));
+    for Sold { order, seats, .. } in read {
+        for seat in seats.iter().filter(|seat| !returned.contains_key(&(order, **seat))) {
+            if live.get(seat) != Some(&order.as_str()) {
+                faults.add(|| format!("seat {seat} of {order} has no live ticket"));
+            }
+        }
+    }
+    faults.into_check(Promise::TicketsLive, history.tickets.len())
+}
+
+fn keys_repeat(history: &History) -> Check {
+    let mut faults = Faults::default();
+    let mut answers: BTreeMap<&str, &str> = BTreeMap::new();
+    for Keyed { key, answer } in &history.keyed {
+        let first = *answers.entry(key).or_insert(answer);
+        if first != answer {
+            faults.add(|| format!("key {key} was answered {first} and then {answer}"));
+        }
+    }
+    faults.into_check(Promise::KeysRepeat, history.keyed.len())
+}
+
 fn charges_match(history: &History) -> Check {
     let promise = Promise::ChargesMatch;
     let unproven = |why: &str| {
@@ -427,24 +530,29 @@ fn charges_match(history: &History) -> Check {
         Ledger::Charges(charges) => charges,
     };
     let mut live: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for Charge { order, amount, .. } in charges.iter().filter(|charge| charge.is_live) {
-        live.entry(order).or_default().push(*amount);
+    for Charge { order, amount, refunded, .. } in charges.iter().filter(|charge| charge.is_live) {
+        live.entry(order).or_default().push(amount.saturating_sub(*refunded));
     }
+    let returned = returned(history);
     let mut faults = Faults::default();
     let known: BTreeSet<&str> = history.orders.iter().map(|sold| sold.order.as_str()).collect();
     let mut ours = BTreeSet::new();
     for sold in history.orders.iter().filter(|sold| ours.insert(sold.order.as_str())) {
-        let Sold { order, total, .. } = sold;
+        let Sold { order, seats, total, .. } = sold;
+        let back = seats.iter().filter(|seat| returned.contains_key(&(order, **seat))).count();
         match live.get(order.as_str()).map_or(&[][..], Vec::as_slice) {
+            [] | [0] if back == seats.len() => {}
             [] => faults.add(|| format!("order {order} of {total} was never charged")),
-            [amount] if amount == total => {}
+            [amount] if back == 0 && amount == total => {}
+            [amount] if (1..seats.len()).contains(&back) && (1..*total).contains(amount) => {}
             [amount] => faults.add(|| format!("order {order} of {total} was charged {amount}")),
             many => faults.add(|| format!("order {order} was charged {} times", many.len())),
         }
     }
     // Somebody charged and never told: an unresolved order may be one, each further one is a fault.
+    let strangers = live.iter().filter(|(_, amounts)| amounts.iter().any(|amount| *amount > 0));
     let strangers: Vec<&str> =
-        live.keys().copied().filter(|order| !known.contains(order)).collect();
+        strangers.map(|(order, _)| *order).filter(|order| !known.contains(order)).collect();
     let excused = usize::try_from(history.unresolved_total).unwrap_or(usize::MAX);
     for order in strangers.iter().skip(excused) {
         faults.add(|| format!("{order} was charged, and nobody was told of such an order"));

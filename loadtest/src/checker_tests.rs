@@ -3,7 +3,7 @@
 use keys::{Id128, LaneFront, Phase, PollHint};
 
 use super::*;
-use crate::history::{Admitted, Held};
+use crate::history::{Admitted, Held, Paying, TicketSeen};
 
 /// What one test breaks.
 type Fault = fn(&mut History);
@@ -12,7 +12,7 @@ type Fault = fn(&mut History);
 fn a_sound_history_is_clean() {
     let verdict = check(&sound(), bounds());
     assert!(verdict.is_clean(), "{verdict:#?}");
-    assert_eq!(verdict.checks.len(), 12);
+    assert_eq!(verdict.checks.len(), 14);
     assert!(verdict.checks.iter().all(|check| check.checked_total > 0), "{verdict:#?}");
 }
 
@@ -21,7 +21,7 @@ fn a_sound_history_is_clean() {
 fn every_planted_fault_is_caught_and_named() {
     use Promise::*;
     //      what is wrong                     what it breaks
-    breaks("two orders with one seat",        &[SeatSoldOnce, SeatOwnedOnce, OrdersAddUp], |h| h.orders[1].seats[0] = 10);
+    breaks("two orders with one seat",        &[SeatSoldOnce, SeatOwnedOnce, OrdersAddUp, TicketsLive], |h| h.orders[1].seats[0] = 10);
     breaks("held while held",                 &[SeatOwnedOnce], |h| h.holds.push(held("h9", &[30], 30_500, 40_000)));
     breaks("held while sold",                 &[SeatOwnedOnce], |h| h.holds.push(held("h9", &[10], 90_000, 99_000)));
     breaks("held through another hold",       &[SeatOwnedOnce], |h| {
@@ -39,10 +39,23 @@ fn every_planted_fault_is_caught_and_named() {
     breaks("last in, first numbered",         &[OrderOfJoins], |h| { h.joined[2].sent_at = millis(9_000); h.joined[2].at = millis(9_010); h.joined[2].num = 0; });
     breaks("charged more than the prices",    &[OrdersAddUp, ChargesMatch], |h| h.orders[0].total += 1);
     breaks("a ticket is missing",             &[OrdersAddUp], |h| h.orders[0].tickets = 1);
-    breaks("other seats than were held",      &[OrdersAddUp], |h| h.orders[0].seats = vec![70, 71]);
-    breaks("one order for two holds",         &[OrdersAddUp, ChargesMatch], |h| h.orders[1].order = "o1".into());
+    breaks("other seats than were held",      &[OrdersAddUp, TicketsLive], |h| h.orders[0].seats = vec![70, 71]);
+    breaks("one order for two holds",         &[OrdersAddUp, TicketsLive, ChargesMatch], |h| h.orders[1].order = "o1".into());
     breaks("an order is gone",                &[OrdersLast], |h| h.orders[0].reread = Reread::Gone);
     breaks("an order has changed",            &[OrdersLast], |h| h.orders[0].reread = Reread::Changed("seats".into()));
+    breaks("sold twice with a ticket for each", &[SeatSoldOnce, SeatOwnedOnce, TicketsLive], |h| {
+        h.orders.push(sold("o3", "h4", &[10], 95_000));
+        h.tickets.push(ticket("o3", 10, true));
+        charges(h).push(charge("o3", 100));
+    });
+    breaks("held while it is being paid",     &[SeatOwnedOnce], |h| h.holds.push(held("h9", &[60], 41_000, 45_000)));
+    breaks("a ticket is void",                &[TicketsLive],  |h| h.tickets[0].is_live = false);
+    breaks("one ticket for two seats",        &[TicketsLive],  |h| h.tickets[1].ticket = h.tickets[0].ticket.clone());
+    breaks("given back and still live",       &[TicketsLive, ChargesMatch], |h| h.returned.push(returned("o1", &[10], 90_000)));
+    breaks("given back and not repaid",       &[ChargesMatch], |h| { h.returned.push(returned("o1", &[10], 90_000)); h.tickets[0].is_live = false; });
+    breaks("repaid and not given back",       &[ChargesMatch], |h| charges(h)[0].refunded = 100);
+    breaks("held before it was given back",   &[SeatOwnedOnce], |h| { give_back(h); h.holds.push(held("h9", &[10], 89_000, 99_000)); });
+    breaks("another answer to the same key",  &[KeysRepeat],   |h| h.keyed.push(keyed("k1", "hold-bought")));
     breaks("charged twice",                   &[ChargesMatch], |h| charges(h).push(charge("o1", 200)));
     breaks("charged another sum",             &[ChargesMatch], |h| charges(h)[0].amount = 199);
     breaks("never charged",                   &[ChargesMatch], |h| charges(h)[0].is_live = false);
@@ -64,6 +77,10 @@ fn doubt_is_decided_in_the_servers_favour() {
     allows("the front moved before we saw it",  |h| { h.fronts[2].seq = 4; h.fronts[2].lanes[0].f0 = 500; h.admitted[1].at = millis(15_000); h.admitted[1].position = Some(400); });
     allows("charged, and the answer got lost",  |h| { h.unresolved_total = 1; charges(h).push(charge("o9", 5)); });
     allows("declined, then charged",            |h| { let mut first = charge("o1", 200); first.is_live = false; charges(h).push(first); });
+    allows("held after it was given back",      |h| { give_back(h); h.holds.push(held("h9", &[10], 90_000, 99_000)); });
+    allows("sold again after it was given back", |h| { give_back(h); h.orders.push(sold("o3", "h4", &[10], 95_000)); h.tickets.push(ticket("o3", 10, true)); charges(h).push(charge("o3", 100)); });
+    allows("held once the gateway has decided", |h| h.holds.push(held("h9", &[60], 50_000, 55_000)));
+    allows("held once nobody waits any more",   |h| { h.paying[0].until = millis(45_000); h.holds.push(held("h9", &[60], 45_000, 46_000)); });
     allows("not all orders are read again",     |h| h.orders[0].reread = Reread::NotAsked);
     allows("entered without a number",          |h| h.admitted[0].position = None);
     allows("another lane after the judgement",  |h| h.joined.push(Joined { is_first: false, lane: Lane::Suspect, num: 1, ..h.joined[2].clone() }));
@@ -144,7 +161,25 @@ fn sound() -> History {
         ],
         orders: vec![sold("o1", "h1", &[10, 11], 29_500), sold("o2", "h2", &[20, 21], 31_000)],
         fronts,
-        ledger: Ledger::Charges(vec![charge("o1", 200), charge("o2", 200)]),
+        paying: vec![Paying {
+            order: "o5".into(),
+            hold: "h5".into(),
+            seats: vec![60],
+            from: millis(40_000),
+            until: millis(99_000),
+        }],
+        keyed: vec![keyed("k1", "o1"), keyed("k1", "o1"), keyed("k2", "o2")],
+        tickets: vec![
+            ticket("o1", 10, true),
+            ticket("o1", 11, true),
+            ticket("o2", 20, true),
+            ticket("o2", 21, true),
+        ],
+        ledger: Ledger::Charges(vec![
+            charge("o1", 200),
+            charge("o2", 200),
+            Charge { is_live: false, at: Some(millis(50_000)), ..charge("o5", 100) },
+        ]),
         ..History::default()
     }
 }
@@ -213,7 +248,28 @@ fn charges(history: &mut History) -> &mut Vec<Charge> {
 }
 
 fn charge(order: &str, amount: u64) -> Charge {
-    Charge { order: order.into(), amount, is_live: true }
+    Charge { order: order.into(), amount, is_live: true, ..Charge::default() }
+}
+
+fn ticket(order: &str, seat: u32, is_live: bool) -> TicketSeen {
+    TicketSeen { order: order.into(), seat, ticket: format!("{order}-{seat}"), is_live }
+}
+
+fn keyed(key: &str, answer: &str) -> Keyed {
+    Keyed { key: key.into(), answer: answer.into() }
+}
+
+fn returned(order: &str, seats: &[u32], at: u64) -> Returned {
+    Returned { order: order.into(), seats: seats.to_vec(), at: millis(at) }
+}
+
+/// Seat 10 of the first order is given back, with all that belongs to it.
+fn give_back(history: &mut History) {
+    history.returned.push(returned("o1", &[10], 90_000));
+    history.tickets[0].is_live = false;
+    charges(history)[0].refunded = 100;
+    // Its hold would have stood for longer.
+    history.holds[0].until = millis(99_000);
 }
 
 fn millis(millis: u64) -> Timestamp {

@@ -371,7 +371,10 @@ async fn reread_order(world: &World, index: u64, sold: &Sold, deadline: Instant)
         let (unread, again) = match answer {
             Ok(answer) if answer.status == 404 => return Reread::Gone,
             Ok(answer) if answer.status.is_success() => match answer.json::<OrderAnswer>() {
-                Some(order) => return order.compare(sold),
+                Some(order) => {
+                    lock(&world.history).tickets.extend(order.tickets_seen());
+                    return order.compare(sold);
+                }
                 None => ("not an order".to_owned(), None),
             },
             Ok(answer) => (format!("status {}", answer.status), answer.retry_after()),

@@ -93,8 +93,56 @@ pub struct Sold {
     pub reread: Reread,
 }
 
-/// One authorisation in the payment sandbox.
+/// A payment was seen under way: somebody was told so who asked with the same key.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paying {
+    /// The order that it is to become.
+    pub order: String,
+    /// The hold that is being paid.
+    pub hold: String,
+    /// The seats.
+    pub seats: Vec<u32>,
+    /// When that was received: from here on the seats wait for the gateway.
+    pub from: Timestamp,
+    /// Until when nobody gives up waiting.
+    pub until: Timestamp,
+}
+
+/// A request with an idempotency key was answered for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyed {
+    /// The visitor and the key; what was asked with it was always the same.
+    pub key: String,
+    /// The order, or why there is none.
+    pub answer: String,
+}
+
+/// Tickets were given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Returned {
+    /// Of which order.
+    pub order: String,
+    /// The seats.
+    pub seats: Vec<u32>,
+    /// When that was asked for: from here on they may be somebody else's.
+    pub at: Timestamp,
+}
+
+/// A ticket, as its order showed it when it was read again at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TicketSeen {
+    /// The order.
+    pub order: String,
+    /// The seat.
+    pub seat: u32,
+    /// The ticket.
+    pub ticket: String,
+    /// Whether it lets somebody in, or has done so.
+    pub is_live: bool,
+}
+
+/// One authorisation in the payment sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Charge {
     /// The order that it pays for.
     pub order: String,
@@ -102,6 +150,10 @@ pub struct Charge {
     pub amount: u64,
     /// False if it was declined or voided.
     pub is_live: bool,
+    /// What was paid back of it.
+    pub refunded: u64,
+    /// When the gateway decided: nobody knew before.
+    pub at: Option<Timestamp>,
 }
 
 /// The payment sandbox's books.
@@ -127,6 +179,14 @@ pub struct History {
     pub holds: Vec<Held>,
     /// Orders.
     pub orders: Vec<Sold>,
+    /// Payments that were seen under way.
+    pub paying: Vec<Paying>,
+    /// Answers to requests with an idempotency key.
+    pub keyed: Vec<Keyed>,
+    /// Tickets that were given back.
+    pub returned: Vec<Returned>,
+    /// Tickets of orders that were read again at the end.
+    pub tickets: Vec<TicketSeen>,
     /// Orders whose outcome the visitor never learned.
     pub unresolved_total: u64,
     /// Signed fronts, as the run's observer fetched them.
@@ -152,7 +212,7 @@ impl History {
         }
     }
 
-    /// Notes that a release was sent: the hold may have ended from then on.
+    /// Notes that a release or a change of it was sent: the hold may have ended from then on.
     pub fn release(&mut self, hold: &str, sent_at: Timestamp) {
         // It was taken a moment ago, so it stands near the end.
         if let Some(held) = self.holds.iter_mut().rev().find(|held| held.hold == hold) {

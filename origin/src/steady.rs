@@ -1,9 +1,10 @@
 //! What time is it, if the clock may be set while we sell?
 //!
 //! Deadlines are compared with a time that never runs back and never jumps ahead: a clock that is
-//! set an hour forward must not free every hold in the house. It may lead what has really passed
-//! by two seconds at once, and by a tenth in the long run, so that a clock that was put right is
-//! caught up with and nobody is a day behind for ever.
+//! set an hour forward must not free every hold in the house, and one that is set an hour back must
+//! not keep them for an hour longer. Time may lead what has really passed by two seconds at once,
+//! and by a tenth in the long run, so that a clock that was put right is caught up with and nobody
+//! is a day behind for ever. It waits for a clock that is behind by running a tenth slower.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use keys::Timestamp;
 
 /// How far time may jump ahead at once: a clock that is nudged, and no more.
 const LEAD_MAX: Duration = Duration::from_secs(2);
-/// Of what passes, one part in this many may be caught up.
+/// Of what passes, one part in this many may be caught up, or waited.
 const CATCH_UP: u32 = 10;
 
 /// What two clocks say: one that people set, and one that only ever runs.
@@ -39,11 +40,13 @@ pub enum Followed {
 pub struct Steady {
     told: Timestamp,
     elapsed: Duration,
+    /// The earliest that may be told.
+    earliest: Duration,
     /// What was told plus what has passed since, since the epoch: a clock that was set back and
     /// then put right is followed at once.
     reckoned: Duration,
-    /// The latest that may be told. Finer than what is told, for we are asked many times in a
-    /// millisecond.
+    /// The latest that may be told. It and the others are finer than what is told, for we are asked
+    /// many times in a millisecond.
     latest: Duration,
 }
 
@@ -53,7 +56,14 @@ impl Steady {
     pub fn new(logged: Timestamp, reading: Reading) -> Self {
         let told = logged.max(reading.wall);
         let reckoned = since_epoch(told);
-        Self { told, elapsed: reading.elapsed, reckoned, latest: reckoned + LEAD_MAX }
+        let (earliest, latest) = (reckoned, reckoned + LEAD_MAX);
+        Self { told, elapsed: reading.elapsed, earliest, reckoned, latest }
+    }
+
+    /// The latest time that was told.
+    #[cfg(test)]
+    pub(crate) fn told(&self) -> Timestamp {
+        self.told
     }
 
     /// The time now.
@@ -62,13 +72,16 @@ impl Steady {
         self.elapsed += passed;
         self.reckoned += passed;
         self.latest = (self.latest + passed + passed / CATCH_UP).min(self.reckoned + LEAD_MAX);
-        let latest = Timestamp::default().plus(self.latest);
+        self.earliest += passed - passed / CATCH_UP;
+        let told = |at| Timestamp::default().plus(at);
+        let (earliest, latest) = (told(self.earliest), told(self.latest));
         let followed = match reading.wall {
-            wall if wall < self.told => Followed::HeldBack,
+            wall if wall < earliest => Followed::HeldBack,
             wall if wall > latest => Followed::HeldUp,
             _ => Followed::Yes,
         };
-        self.told = reading.wall.min(latest).max(self.told);
+        self.told = reading.wall.min(latest).max(earliest);
+        self.earliest = self.earliest.max(since_epoch(self.told));
         self.reckoned = self.reckoned.max(since_epoch(self.told));
         (self.told, followed)
     }
@@ -87,7 +100,10 @@ mod tests {
     fn time_runs_forward_and_never_much_faster_than_it_passes() {
         //     wall and elapsed, in ms                        told      followed
         check(&[(1_000, 1_000), (2_000, 2_000)],               2_000, Followed::Yes);
-        check(&[(1_000, 1_000), (500, 2_000)],                 1_000, Followed::HeldBack);
+        check(&[(1_000, 1_000), (500, 1_000)],                 1_000, Followed::HeldBack);
+        check(&[(1_000, 1_000), (500, 2_000)],                 1_900, Followed::HeldBack);
+        check(&[(9_000_000, 0), (5_400_000, 0), (6_000_000, 600_000)],
+                                                           9_540_000, Followed::HeldBack);
         check(&[(1_000, 1_000), (3_500, 2_000)],               3_500, Followed::Yes); // nudged
         check(&[(1_000, 1_000), (3_601_000, 2_000)],           4_000, Followed::HeldUp);
         // Asking often gains nothing: only what passes is caught up, a tenth faster.

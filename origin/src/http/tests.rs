@@ -20,6 +20,7 @@ use crate::{Origin, OriginConfig, OriginParts, StartError, start};
 
 mod described;
 mod live;
+mod model;
 mod stores;
 mod waitlist;
 

@@ -2,6 +2,7 @@
 //! a restart, and appends fail in the ways that real stores fail.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,10 @@ pub enum Fault {
     NotBegun,
     /// Somebody else takes the partition just before.
     Fenced,
+    /// An error, and what is there cannot be read: the process died in the middle of it.
+    Torn,
+    /// It takes this long by [`MemoryLog::timed`]'s clock, and works.
+    Slow(Duration),
 }
 
 #[derive(Debug)]
@@ -34,6 +39,8 @@ struct Store {
     /// When the store's clock began, and how far it was set ahead since.
     clock: Option<Instant>,
     ahead: Duration,
+    /// Milliseconds that have passed, if time is somebody else's.
+    timed: Option<Arc<AtomicU64>>,
     records: BTreeMap<(PartitionId, u64), Vec<u8>>,
     snapshots: BTreeMap<PartitionId, Stored>,
     faults: VecDeque<Fault>,
@@ -47,6 +54,9 @@ impl Store {
     }
 
     fn now(&mut self) -> Duration {
+        if let Some(timed) = &self.timed {
+            return Duration::from_millis(timed.load(Ordering::Relaxed));
+        }
         self.clock.get_or_insert_with(Instant::now).elapsed() + self.ahead
     }
 
@@ -79,7 +89,9 @@ impl Store {
                 self.raise(partition, "somebody else");
                 Ok(Lease { epoch: self.raise(partition, owner) })
             }
-            None => Ok(Lease { epoch: self.raise(partition, owner) }),
+            Some(Fault::Torn | Fault::Slow(_)) | None => {
+                Ok(Lease { epoch: self.raise(partition, owner) })
+            }
         }
     }
 }
@@ -91,6 +103,14 @@ pub struct MemoryLog {
 }
 
 impl MemoryLog {
+    /// An empty store whose clock shows these milliseconds.
+    #[must_use]
+    pub fn timed(passed_ms: Arc<AtomicU64>) -> Self {
+        let log = Self::default();
+        log.with(|store| store.timed = Some(passed_ms));
+        log
+    }
+
     /// Lets the next append fail; faults are used up in order.
     pub fn inject(&self, fault: Fault) {
         self.with(|store| store.faults.push_back(fault));
@@ -99,6 +119,14 @@ impl MemoryLog {
     /// Lets the next taking of ownership fail; faults are used up in order.
     pub fn inject_acquire(&self, fault: Fault) {
         self.with(|store| store.acquire_faults.push_back(fault));
+    }
+
+    /// Lets nothing fail that was asked to.
+    pub fn heal(&self) {
+        self.with(|store| {
+            store.faults.clear();
+            store.acquire_faults.clear();
+        });
     }
 
     /// Sets the store's clock ahead, so that leases lapse without anybody waiting.
@@ -241,19 +269,25 @@ impl MemoryLog {
             if fault == Some(Fault::NotBegun) {
                 return Err(AppendError::NotWritten(LogError::Injected));
             }
+            if let (Some(Fault::Slow(took)), Some(timed)) = (fault, &store.timed) {
+                let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                timed.fetch_add(took_ms, Ordering::Relaxed);
+            }
             if store.epoch(partition) != epoch {
                 return Err(AppendError::Fenced { partition, epoch });
             }
             if store.records.contains_key(&(partition, seq)) {
                 return Err(AppendError::Conflict { partition, seq });
             }
-            if fault != Some(Fault::Lost) {
+            if fault == Some(Fault::Torn) {
+                store.records.insert((partition, seq), bytes[..bytes.len() / 2].to_vec());
+            } else if fault != Some(Fault::Lost) {
                 store.records.insert((partition, seq), bytes.to_vec());
                 store.appends += 1;
             }
             match fault {
-                None | Some(Fault::Fenced | Fault::NotBegun) => Ok(()),
-                Some(Fault::Lost | Fault::WrittenUnheard) => {
+                None | Some(Fault::Fenced | Fault::NotBegun | Fault::Slow(_)) => Ok(()),
+                Some(Fault::Lost | Fault::WrittenUnheard | Fault::Torn) => {
                     Err(AppendError::Unknown(LogError::Injected))
                 }
             }

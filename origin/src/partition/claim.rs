@@ -4,11 +4,11 @@
 //! does no harm: the epoch refuses its records. Time is counted from before the store was asked,
 //! so that ours runs out first, however long the answer took.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use keys::{Id128, Owner};
+use keys::Id128;
 
-use super::PartitionError;
+use super::{Clock, PartitionError, PartitionSetup};
 use crate::log::{Claimant, Claimed, Log, LogError, PartitionId};
 
 /// How a partition is held.
@@ -37,16 +37,16 @@ pub(super) enum Kept {
 }
 
 /// A partition that we have, or had.
-#[derive(Debug)]
 pub(super) struct Claim {
     pub(super) partition: PartitionId,
     claimant: Claimant,
     ttl: Option<Duration>,
     pub(super) epoch: u64,
-    /// When we last asked and were heard.
-    asked: Instant,
+    clock: Clock,
+    /// When we last asked and were heard, by the clock that only runs.
+    asked: Duration,
     /// When we ask next.
-    next: Instant,
+    next: Duration,
 }
 
 impl Claim {
@@ -54,12 +54,9 @@ impl Claim {
     ///
     /// # Errors
     /// If the store fails, or somebody else's lease stands.
-    pub(super) fn take(
-        log: &mut Log,
-        partition: PartitionId,
-        name: &Owner,
-        tenure: &Tenure,
-    ) -> Result<Self, PartitionError> {
+    pub(super) fn take(setup: &mut PartitionSetup) -> Result<Self, PartitionError> {
+        let PartitionSetup { partition, owner: name, tenure, log, clock, .. } = setup;
+        let (partition, clock) = (*partition, clock.clone());
         let failed = |source| PartitionError::Log { partition, source };
         // Names this writer and no other, so that it knows its own epochs.
         let owner = format!("{name} {}", Id128::random());
@@ -68,8 +65,8 @@ impl Claim {
             Tenure::Leased { addr, ttl } => (addr.clone(), Some(*ttl)),
         };
         let claimant = Claimant { owner, addr };
-        let asked = Instant::now();
-        let mut claim = Self { partition, claimant, ttl, epoch: 0, asked, next: asked };
+        let asked = clock().elapsed;
+        let mut claim = Self { partition, claimant, ttl, epoch: 0, clock, asked, next: asked };
         if claim.ask(log, true).map_err(failed)? {
             Ok(claim)
         } else {
@@ -90,7 +87,7 @@ impl Claim {
     }
 
     fn ask(&mut self, log: &mut Log, is_start: bool) -> Result<bool, LogError> {
-        let asked = Instant::now();
+        let asked = (self.clock)().elapsed;
         let Some(ttl) = self.ttl else {
             self.epoch = log.acquire(self.partition, &self.claimant.owner)?.epoch;
             return Ok(true);
@@ -116,7 +113,7 @@ impl Claim {
 
     /// Asks for more time if it is due.
     pub(super) fn keep(&mut self, log: &mut Log) -> Kept {
-        let (Some(ttl), now) = (self.ttl, Instant::now()) else { return Kept::Yes };
+        let (Some(ttl), now) = (self.ttl, (self.clock)().elapsed) else { return Kept::Yes };
         if now >= self.next {
             self.next = now + ttl / 6;
             match log.extend(self.partition, self.epoch, ttl) {
@@ -128,10 +125,14 @@ impl Claim {
                 }
             }
         }
-        if self.asked.elapsed() < ttl { Kept::Yes } else { Kept::Unsure }
+        if (self.clock)().elapsed.saturating_sub(self.asked) < ttl {
+            Kept::Yes
+        } else {
+            Kept::Unsure
+        }
     }
 
-    fn heard(&mut self, asked: Instant, ttl: Duration) {
+    fn heard(&mut self, asked: Duration, ttl: Duration) {
         self.asked = asked;
         self.next = asked + ttl / 3;
     }

@@ -7,7 +7,7 @@
 mod book;
 mod claim;
 mod error;
-#[cfg(feature = "planted-bugs")]
+#[cfg(any(test, feature = "planted-bugs"))]
 mod planted;
 mod snapshots;
 mod writer;
@@ -22,6 +22,7 @@ use keys::{EventId, Owner};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
+use self::snapshots::Snapshots;
 use self::writer::Writer;
 use crate::load::Window;
 use crate::log::{Log, PartitionId};
@@ -189,6 +190,7 @@ impl Partition {
         let (jobs, queue) = sync_channel(CHANNEL_MAX);
         let is_stopping = Arc::new(AtomicBool::new(false));
         let metrics = Arc::clone(&setup.metrics);
+        let snapshots = Snapshots::start(partition, snapshots, Arc::clone(&metrics))?;
         let mut writer = Writer::open(setup, snapshots)?;
         let stop = Arc::clone(&is_stopping);
         let thread = std::thread::Builder::new()
@@ -239,5 +241,7 @@ impl Partition {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

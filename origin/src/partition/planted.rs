@@ -1,9 +1,8 @@
-//! Faults that a history checker must find, in builds with the feature `planted-bugs` only. One is
-//! chosen by `ORIGIN_PLANTED_BUG`.
+//! Faults that a history checker must find, in tests and in builds with the feature `planted-bugs`
+//! only. One is chosen by `ORIGIN_PLANTED_BUG`, or by a simulation for its own thread.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
-use std::time::Duration;
 
 use keys::{EventId, Id128, Timestamp};
 
@@ -14,7 +13,7 @@ use crate::sale::{Change, Command, Reply, State};
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bug {
+pub(super) enum Bug {
     /// A record that is fenced off is written all the same.
     SkipEpochCheck,
     /// Every command of a batch is decided on what was before the batch.
@@ -27,7 +26,11 @@ enum Bug {
     AnswerBeforeSync,
 }
 
-static BUG: LazyLock<Option<Bug>> = LazyLock::new(|| {
+thread_local! {
+    static BUG: Cell<Option<Bug>> = Cell::new(chosen());
+}
+
+fn chosen() -> Option<Bug> {
     let chosen = std::env::var("ORIGIN_PLANTED_BUG").ok()?;
     Some(match chosen.as_str() {
         "skip-epoch-check" => Bug::SkipEpochCheck,
@@ -37,14 +40,25 @@ static BUG: LazyLock<Option<Bug>> = LazyLock::new(|| {
         "answer-before-sync" => Bug::AnswerBeforeSync,
         other => panic!("there is no planted bug {other:?}"),
     })
-});
+}
+
+fn is_planted(bug: Bug) -> bool {
+    BUG.get() == Some(bug)
+}
+
+/// Chooses for this thread.
+#[cfg(test)]
+pub(super) fn plant(bug: Option<Bug>) {
+    BUG.set(bug);
+}
 
 /// Long enough for an answer to be on its way.
-const HEAD_START: Duration = Duration::from_millis(200);
+#[cfg(not(test))]
+const HEAD_START: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// What the states were before the batch, if commands are to be decided on that.
 pub(super) fn before(states: &BTreeMap<EventId, State>) -> Option<BTreeMap<EventId, State>> {
-    (*BUG == Some(Bug::ReadBeforeLock)).then(|| states.clone())
+    is_planted(Bug::ReadBeforeLock).then(|| states.clone())
 }
 
 /// Decides on the old state if there is one, and carries out on the new one what fits.
@@ -65,7 +79,7 @@ pub(super) fn apply(
 
 /// The command with another idempotency key.
 pub(super) fn forgetful(mut command: Command) -> Command {
-    if *BUG == Some(Bug::DropDedupe)
+    if is_planted(Bug::DropDedupe)
         && let Command::BeginPayment(begin) = &mut command
     {
         begin.key = Id128::random().to_string();
@@ -75,10 +89,11 @@ pub(super) fn forgetful(mut command: Command) -> Command {
 
 /// Sends the answers now and returns what is left to send.
 pub(super) fn answered_early(decided: Vec<Decided>) -> Vec<Decided> {
-    if *BUG != Some(Bug::AnswerBeforeSync) {
+    if !is_planted(Bug::AnswerBeforeSync) {
         return decided;
     }
     super::writer::answer(decided);
+    #[cfg(not(test))]
     std::thread::sleep(HEAD_START);
     Vec::new()
 }
@@ -90,7 +105,7 @@ pub(super) fn expire_paying(
     now: Timestamp,
     entries: &mut Vec<Entry>,
 ) {
-    if *BUG != Some(Bug::ExpirePaying) {
+    if !is_planted(Bug::ExpirePaying) {
         return;
     }
     let due = |(hold, order, _, until): (Id128, Option<Id128>, u32, Timestamp)| {
@@ -107,7 +122,7 @@ pub(super) fn expire_paying(
 
 /// Writes a record that was fenced off at the end of what the new owner has written.
 pub(super) fn append_anyway(log: &mut Log, partition: PartitionId, record: &Record) -> bool {
-    if *BUG != Some(Bug::SkipEpochCheck) {
+    if !is_planted(Bug::SkipEpochCheck) {
         return false;
     }
     let written = || {

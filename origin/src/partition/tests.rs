@@ -82,7 +82,7 @@ fn second(log: &Log) -> Log {
 
 /// What the log adds up to.
 fn load(setup: &mut PartitionSetup) -> Book {
-    let mut claim = Claim::take(&mut setup.log, 0, &setup.owner, &Tenure::Sole).unwrap();
+    let mut claim = Claim::take(setup).unwrap();
     Book::load(setup, &mut claim).unwrap().0
 }
 
@@ -331,7 +331,8 @@ async fn replay_without_the_snapshot_gives_the_same() {
 
 /// A writer without a thread.
 fn writer(log: Log) -> Writer {
-    let snapshots = second(&log);
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let snapshots = Snapshots::at_once(0, second(&log), metrics);
     Writer::open(setup(log, &Clocks::default(), &Arc::new(Shelf::new(40))), snapshots).unwrap()
 }
 
@@ -414,7 +415,7 @@ async fn a_snapshot_that_does_not_fit_costs_time_and_no_record() {
 impl Book {
     fn follow_all(setup: &mut PartitionSetup) -> Self {
         let mut book = Self::empty(setup);
-        let mut claim = Claim::take(&mut setup.log, 0, &setup.owner, &Tenure::Sole).unwrap();
+        let mut claim = Claim::take(setup).unwrap();
         book.follow(setup, &mut claim).unwrap();
         book
     }

@@ -17,12 +17,12 @@ use tokio::sync::oneshot;
 
 use super::book::Book;
 use super::claim::{Claim, Kept};
-#[cfg(feature = "planted-bugs")]
+#[cfg(any(test, feature = "planted-bugs"))]
 use super::planted;
 use super::snapshots::Snapshots;
 use super::{Answer, Ask, EventSetup, Job, OpenError, PartitionError, PartitionSetup, Unavailable};
 use crate::failpoint;
-use crate::log::{AppendError, Log};
+use crate::log::AppendError;
 use crate::metrics::{LogFailure, Metrics, Up};
 use crate::record::{self, Entry, Record, Snapshot};
 use crate::sale::{Command, Misfit, Refusal, Reply, State};
@@ -44,6 +44,17 @@ const LOG_AHEAD: Duration = Duration::from_secs(120);
 const IDLE_TICK: Duration = Duration::from_millis(100);
 /// How long a writer without a working log waits before it tries again.
 const RELOAD_PAUSE: Duration = Duration::from_millis(500);
+
+/// What follows a turn of the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The next turn.
+    Go,
+    /// The next turn, after a pause: the log cannot be read.
+    Pause,
+    /// Nothing: the partition is somebody else's.
+    End,
+}
 
 /// A writer that serves. Dropping it, by whatever, tells that its shelves are stale.
 struct Serving {
@@ -75,9 +86,9 @@ impl Drop for Serving {
 /// Who writes, and what was written so far.
 pub(super) struct Writer {
     pub(super) setup: PartitionSetup,
-    claim: Claim,
+    pub(super) claim: Claim,
     snapshots: Snapshots,
-    steady: Steady,
+    pub(super) steady: Steady,
     pub(super) book: Book,
     /// Present while commands are decided.
     serving: Option<Serving>,
@@ -85,10 +96,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn open(mut setup: PartitionSetup, snapshots: Log) -> Result<Self, PartitionError> {
+    pub(super) fn open(
+        mut setup: PartitionSetup,
+        snapshots: Snapshots,
+    ) -> Result<Self, PartitionError> {
         let partition = setup.partition;
         failpoint!("takeover-begun");
-        let mut claim = Claim::take(&mut setup.log, partition, &setup.owner, &setup.tenure)?;
+        let mut claim = Claim::take(&mut setup)?;
         failpoint!("takeover-claimed");
         let began = Instant::now();
         let (book, replayed) = match Book::load(&mut setup, &mut claim) {
@@ -98,7 +112,6 @@ impl Writer {
                 return Err(error);
             }
         };
-        let snapshots = Snapshots::start(partition, snapshots, Arc::clone(&setup.metrics))?;
         tracing::info!(
             partition,
             epoch = claim.epoch,
@@ -115,8 +128,8 @@ impl Writer {
             tracing::warn!(
                 partition,
                 ahead_secs = ahead.as_secs(),
-                "the log of partition {partition} is {} seconds ahead of the clock: time stands \
-                 still for holds until the clock has caught up, check it",
+                "the log of partition {partition} is {} seconds ahead of the clock: time runs \
+                 slower for holds until the clock has caught up, check it",
                 ahead.as_secs()
             );
         }
@@ -134,6 +147,7 @@ impl Writer {
         Serving::new(&self.setup.events, self.setup.metrics.up())
     }
 
+    /// Takes what is in the channel, a batch at a time, until it is told to stop.
     pub(super) fn run(&mut self, queue: &Receiver<Job>, is_stopping: &AtomicBool) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while !is_stopping.load(Ordering::Relaxed) {
@@ -143,46 +157,64 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             batch.extend(queue.try_iter().take(BATCH_MAX - batch.len()));
-            let is_idle = batch.is_empty();
-            match self.claim.keep(&mut self.setup.log) {
-                Kept::Yes => {}
-                Kept::Unsure => self.serving = None,
-                Kept::Lost => {
-                    batch.drain(..).for_each(Job::refuse);
-                    self.taken_over();
-                    break;
-                }
-            }
-            if self.serving.is_none() {
-                batch.drain(..).for_each(Job::refuse);
-            } else if !self.serve_counted(&mut batch) {
-                self.serving = None;
-            }
-            if self.serving.is_some() {
-                let patience = if is_idle { 1 } else { SNAPSHOT_PATIENCE };
-                let most = self.setup.snapshot_changes * patience;
-                if self.changes_since_snapshot >= most {
-                    self.at_work(Self::snapshot);
-                }
-                continue;
-            }
-            match self.at_work(Self::reload) {
-                Ok(()) => self.serving = Some(self.up()),
-                Err(PartitionError::Fenced { .. }) => {
-                    self.taken_over();
-                    break;
-                }
-                Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::error!(%error, cause, "the log cannot be read back, trying again");
-                    // Who comes meanwhile waits in the channel, and is refused after the pause.
-                    std::thread::park_timeout(RELOAD_PAUSE);
-                }
+            match self.step(&mut batch) {
+                Next::Go => {}
+                // Who comes meanwhile waits in the channel, and is refused after the pause.
+                Next::Pause => std::thread::park_timeout(RELOAD_PAUSE),
+                Next::End => break,
             }
         }
+        self.close();
+        queue.try_iter().for_each(Job::refuse);
+    }
+
+    /// One turn: whatever a writer does between two looks into its channel. It answers the whole
+    /// batch, waits for nothing but its log, and is what the simulation runs, too.
+    pub(super) fn step(&mut self, batch: &mut Vec<Job>) -> Next {
+        let is_idle = batch.is_empty();
+        match self.claim.keep(&mut self.setup.log) {
+            Kept::Yes => {}
+            Kept::Unsure => self.serving = None,
+            Kept::Lost => {
+                batch.drain(..).for_each(Job::refuse);
+                self.taken_over();
+                return Next::End;
+            }
+        }
+        if self.serving.is_none() {
+            batch.drain(..).for_each(Job::refuse);
+        } else if !self.serve_counted(batch) {
+            self.serving = None;
+        }
+        if self.serving.is_some() {
+            let patience = if is_idle { 1 } else { SNAPSHOT_PATIENCE };
+            let most = self.setup.snapshot_changes * patience;
+            if self.changes_since_snapshot >= most {
+                self.at_work(Self::snapshot);
+            }
+            return Next::Go;
+        }
+        match self.at_work(Self::reload) {
+            Ok(()) => {
+                self.serving = Some(self.up());
+                Next::Go
+            }
+            Err(PartitionError::Fenced { .. }) => {
+                self.taken_over();
+                Next::End
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "the log cannot be read back, trying again");
+                Next::Pause
+            }
+        }
+    }
+
+    /// Serves nobody any more, and lets others have the partition.
+    pub(super) fn close(&mut self) {
         // No snapshot here: stopping has its time, and replay is short.
         self.serving = None;
-        queue.try_iter().for_each(Job::refuse);
         self.claim.release(&mut self.setup.log);
     }
 
@@ -236,7 +268,7 @@ impl Writer {
             answer(decided);
             return true;
         }
-        #[cfg(feature = "planted-bugs")]
+        #[cfg(any(test, feature = "planted-bugs"))]
         let decided = planted::answered_early(decided);
         let size = entries.len() as u64;
         let record = Record { seq: self.book.seq, epoch: self.claim.epoch, at: now, entries };
@@ -271,7 +303,7 @@ impl Writer {
                 entries
                     .extend(changes.into_iter().map(|c| Entry { event: event.clone(), change: c }));
             }
-            #[cfg(feature = "planted-bugs")]
+            #[cfg(any(test, feature = "planted-bugs"))]
             planted::expire_paying(event, state, now, entries);
         }
     }
@@ -282,7 +314,7 @@ impl Writer {
         now: Timestamp,
         entries: &mut Vec<Entry>,
     ) -> Vec<Decided> {
-        #[cfg(feature = "planted-bugs")]
+        #[cfg(any(test, feature = "planted-bugs"))]
         let before = planted::before(&self.book.states);
         let mut decided = Vec::with_capacity(batch.len());
         for job in batch.drain(..) {
@@ -306,11 +338,11 @@ impl Writer {
             let opening = state.opening();
             let next_seq = self.book.seq + entries.len() as u64;
             state.set_next_seq(next_seq + u64::from(opening.is_some()));
-            #[cfg(feature = "planted-bugs")]
+            #[cfg(any(test, feature = "planted-bugs"))]
             let command = planted::forgetful(command);
-            #[cfg(not(feature = "planted-bugs"))]
+            #[cfg(not(any(test, feature = "planted-bugs")))]
             let (changes, reply) = state.apply(&command, now);
-            #[cfg(feature = "planted-bugs")]
+            #[cfg(any(test, feature = "planted-bugs"))]
             let (changes, reply) = {
                 let old = before.as_ref().and_then(|before| before.get(&event));
                 planted::apply(old, state, &command, now)
@@ -388,7 +420,7 @@ impl Writer {
                 self.book.link = link;
                 true
             }
-            #[cfg(feature = "planted-bugs")]
+            #[cfg(any(test, feature = "planted-bugs"))]
             Err(AppendError::Fenced { .. })
                 if planted::append_anyway(&mut self.setup.log, partition, record) =>
             {
