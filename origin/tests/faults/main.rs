@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used)] // all of it is a test
 
 mod bugs;
+mod clocks;
 mod kills;
 mod owners;
 mod payments;
 mod stores;
 mod support;
+mod verdicts;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
-use keys::{Id128, Key, Keyring, Lane, Pass, Risk, Role, Timestamp, Validity};
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use keys::{Id128, Key, Keyring, Lane, Pass, Risk, Role, Sealed, Ticket, Timestamp, Validity};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use servers::{Process, free_port};
 use tempfile::TempDir;
@@ -49,6 +49,16 @@ pub enum Heard {
 }
 
 impl Heard {
+    fn of(said: Option<(u16, Value)>) -> Self {
+        match said {
+            None => Self::Silence,
+            Some((200 | 201 | 204, body)) => Self::Done(body),
+            Some((status, body)) => {
+                Self::No(status, body["code"].as_str().unwrap_or("").to_owned())
+            }
+        }
+    }
+
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done(_))
     }
@@ -84,9 +94,10 @@ impl World {
         let folder = TempDir::new().unwrap();
         let now = Timestamp::now();
         let validity = Validity {
-            use_from: now.minus_secs(60),
-            use_until: now.plus_secs(3600),
-            valid_until: now.plus_secs(7200),
+            // A clock may be set an hour forward or back.
+            use_from: now.minus_secs(3 * 3600),
+            use_until: now.plus_secs(3 * 3600),
+            valid_until: now.plus_secs(4 * 3600),
             revoked_at: None,
         };
         let keyring = Keyring::new([
@@ -146,6 +157,11 @@ impl World {
         }
     }
 
+    /// A file of its own for a test.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// Files of the embedded store.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
@@ -158,9 +174,9 @@ impl World {
             aud: EVENT.parse().unwrap(),
             sub: Id128::random(),
             jti: Id128::random(),
-            iat: now,
-            nbf: now,
-            exp: now.plus_secs(3000),
+            iat: now.minus_secs(2 * 3600),
+            nbf: now.minus_secs(2 * 3600),
+            exp: now.plus_secs(2 * 3600),
             lane: Lane::Standard,
             risk: Risk::Low,
             generation: 1,
@@ -168,6 +184,13 @@ impl World {
         };
         let sealed = self.keyring.seal(&pass, now).unwrap();
         Visitor { world: self, pass: sealed.as_str().to_owned() }
+    }
+
+    /// What a scanner reads in a barcode, if it believes it.
+    pub fn scan(&self, barcode: &str) -> Option<Ticket> {
+        let sealed = Sealed::<Ticket>::new(barcode);
+        let opened = self.keyring.open(&sealed, &EVENT.parse().unwrap(), Timestamp::now());
+        opened.ok().map(|ticket| (*ticket).clone())
     }
 
     /// A seat that nobody has asked for yet.
@@ -253,6 +276,14 @@ impl Node {
         heard(request).await
     }
 
+    /// The sandbox's books, if they can be read.
+    pub async fn ledger(&self, world: &World) -> Option<Value> {
+        let url = format!("{}/internal/v1/sandbox/ledger", self.internal);
+        let answer = world.client.get(url).bearer_auth(TOKEN).send().await.ok()?;
+        let text = answer.text().await.ok()?;
+        serde_json::from_str(&text).ok().filter(|body: &Value| body["entries"].is_array())
+    }
+
     /// The value of a metric, by its name with labels.
     pub async fn metric(&self, world: &World, name: &str) -> Option<f64> {
         let answer = world.client.get(format!("{}/metrics", self.internal)).send().await.ok()?;
@@ -281,6 +312,18 @@ impl Visitor<'_> {
         body: Option<Value>,
         key: Option<&str>,
     ) -> Heard {
+        Heard::of(self.send(node, method, path, body, key).await)
+    }
+
+    /// Status and body; `None` if the connection broke.
+    async fn send(
+        &self,
+        node: &Node,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        key: Option<&str>,
+    ) -> Option<(u16, Value)> {
         let mut request = self.world.client.request(method, format!("{}{path}", node.base));
         request = request.header("waiting-room-pass", &self.pass);
         if let Some(body) = body {
@@ -289,7 +332,7 @@ impl Visitor<'_> {
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        heard(request).await
+        said(request).await
     }
 
     pub async fn availability(&self, node: &Node) -> Heard {
@@ -318,20 +361,34 @@ impl Visitor<'_> {
         self.ask_with(node, Method::POST, &path, Some(body), Some(key)).await
     }
 
+    /// The same with all that is answered: a status and a body, or nothing.
+    pub async fn pay(
+        &self,
+        node: &Node,
+        hold: &str,
+        key: &str,
+        token: &str,
+    ) -> Option<(u16, Value)> {
+        let path = format!("/api/v1/events/{EVENT}/orders");
+        let body = json!({ "hold": hold, "payment_token": token, "name": "Ana" });
+        self.send(node, Method::POST, &path, Some(body), Some(key)).await
+    }
+
     pub async fn order(&self, node: &Node, order: &str) -> Heard {
         self.ask(node, Method::GET, &format!("/api/v1/orders/{order}"), None).await
     }
 }
 
 async fn heard(request: RequestBuilder) -> Heard {
-    let Ok(answer) = request.send().await else { return Heard::Silence };
-    let status = answer.status();
-    let Ok(text) = answer.text().await else { return Heard::Silence };
-    let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    match status {
-        StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => Heard::Done(body),
-        _ => Heard::No(status.as_u16(), body["code"].as_str().unwrap_or("").to_owned()),
-    }
+    Heard::of(said(request).await)
+}
+
+/// Status and body; `None` if the connection broke.
+async fn said(request: RequestBuilder) -> Option<(u16, Value)> {
+    let answer = request.send().await.ok()?;
+    let status = answer.status().as_u16();
+    let text = answer.text().await.ok()?;
+    Some((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
 }
 
 /// What visitors were told, to be compared with what is there later.
