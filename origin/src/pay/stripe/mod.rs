@@ -6,6 +6,8 @@
 //! keeps the first answer of a key even if it was a 500.
 
 mod answer;
+#[cfg(test)]
+mod localstripe;
 
 use keys::Secret;
 use reqwest::{Client, Method, RequestBuilder, Url};
@@ -104,8 +106,7 @@ impl Stripe {
             return Ok(Seen::ABSENT);
         };
         let path = format!("v1/payment_intents/{reference}/cancel");
-        let form = [("cancellation_reason", "abandoned")];
-        let cancelled = send(self.call(Method::POST, &path).form(&form)).await?.intent()?;
+        let cancelled = send(self.call(Method::POST, &path)).await?.intent()?;
         match cancelled.standing {
             // It is in a state that cannot be cancelled, which says nothing of its outcome.
             Standing::Authorised { .. } | Standing::ActionRequired(_) | Standing::Absent => {
