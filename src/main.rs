@@ -15,6 +15,9 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use waiting_room::{Checked, Demo, Listed, Stack, bind, bring, token_of, verify_draw};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A fair line in front of a sale.
 #[derive(Parser)]
 #[command(version)]

@@ -24,16 +24,17 @@ pub fn name(kind: Kind, event: &EventId) -> String {
 ///
 /// A client may send several of one name (other paths, other hosts); whoever asks takes the first
 /// one that verifies.
-pub fn values<'a>(fields: &'a [&'a str], name: &'a str) -> impl Iterator<Item = &'a str> {
-    fields
-        .iter()
-        .flat_map(|field| field.split(';'))
-        .filter_map(|pair| pair.split_once('='))
-        .filter(move |(key, _)| key.trim() == name)
-        .map(|(_, value)| value.trim())
-        .map(|value| {
-            value.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(value)
-        })
+pub fn values<'f, 'n>(
+    fields: impl Iterator<Item = &'f [u8]>,
+    name: &'n str,
+) -> impl Iterator<Item = &'f str> {
+    // Cut as bytes: somebody else's cookie with an odd byte must not hide ours.
+    fields.flat_map(|field| field.split(|byte| *byte == b';')).filter_map(move |pair| {
+        let rest = pair.trim_ascii_start().strip_prefix(name.as_bytes())?;
+        let value = rest.trim_ascii_start().strip_prefix(b"=")?.trim_ascii();
+        let inner = value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\""));
+        str::from_utf8(inner.unwrap_or(value)).ok()
+    })
 }
 
 /// A `Set-Cookie` value that keeps `value` for `age_secs`.
@@ -79,12 +80,14 @@ mod tests {
         check(&["wr_pass_ee=abc; xwr_pass_e=abc"],     &[]);
         check(&["wr_pass_e; =; ;;"],                   &[]);
         check(&["wr_pass_e=a=b"],                      &["a=b"]);
+        check(&["wr_pass_e = abc "],                   &["abc"]);
         check(&[],                                     &[]);
     }
 
     #[track_caller]
     fn check(fields: &[&str], expected: &[&str]) {
-        let found: Vec<&str> = values(fields, "wr_pass_e").collect();
+        let found: Vec<&str> =
+            values(fields.iter().map(|field| field.as_bytes()), "wr_pass_e").collect();
         assert_eq!(found, expected, "{fields:?}");
     }
 

@@ -131,7 +131,7 @@ impl Desk {
         memory: &Cache<String, Arc<Verified<T>>>,
     ) -> Result<Option<Held<T>>, Later> {
         for text in visit.candidates(kind, event) {
-            if let Some(claims) = memory.get(&text) {
+            if let Some(claims) = memory.get(text) {
                 let (_, until) = claims.times();
                 if visit.now < until && claims.audience() == event {
                     return Ok(Some(Held { claims, sealed: Sealed::new(text) }));

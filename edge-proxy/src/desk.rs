@@ -430,7 +430,7 @@ impl Desk {
         mut cookies: Vec<String>,
     ) -> Outcome {
         let shown = visit.candidates(Kind::Pass, room.event());
-        if shown.first().is_none_or(|text| text != pass.sealed.as_str()) {
+        if shown.first().is_none_or(|text| *text != pass.sealed.as_str()) {
             cookies.push(self.pass_cookie(visit, room, &pass));
         }
         Outcome::Forward(Box::new(Forward {

@@ -123,8 +123,12 @@ impl Door {
         limits: &LimitsConfig,
     ) -> Self {
         let proxy = Arc::new(proxy);
-        let http2 =
-            Http2 { proxy: Arc::clone(&proxy), desk: Arc::clone(&desk), trusted: trusted.clone() };
+        let http2 = Http2 {
+            proxy: Arc::clone(&proxy),
+            desk: Arc::clone(&desk),
+            trusted: trusted.clone(),
+            idle_time_max: Duration::from_secs(limits.idle_secs_max),
+        };
         Self {
             proxy,
             http2: Arc::new(http2),
@@ -438,7 +442,8 @@ impl ServerApp for Door {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.http2.process_new(stream, shutdown).await;
+            self.http2.serve(stream, shutdown).await;
+            return None;
         }
         self.serve(stream, shutdown).await;
         None

@@ -3,7 +3,29 @@
 //! CGI and WSGI write `-` and `_` in a field's name the same way, so a name is judged with both
 //! taken for one: otherwise `Waiting_Room_Visitor` would reach such an origin as ours.
 
+use std::borrow::Cow;
+
 use admission_api::headers;
+use http::HeaderName;
+
+/// The fields of [`headers`] in the form in which they are set without being read again.
+pub const PASS: HeaderName = HeaderName::from_static(headers::PASS);
+/// See [`headers::EVENT`].
+pub const EVENT: HeaderName = HeaderName::from_static(headers::EVENT);
+/// See [`headers::VISITOR`].
+pub const VISITOR: HeaderName = HeaderName::from_static(headers::VISITOR);
+/// See [`headers::LANE`].
+pub const LANE: HeaderName = HeaderName::from_static(headers::LANE);
+/// See [`headers::RISK`].
+pub const RISK: HeaderName = HeaderName::from_static(headers::RISK);
+/// See [`headers::UNTIL`].
+pub const UNTIL: HeaderName = HeaderName::from_static(headers::UNTIL);
+/// See [`headers::VERDICT`].
+pub const VERDICT: HeaderName = HeaderName::from_static(headers::VERDICT);
+/// Whom the request comes from.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// By what scheme it came.
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Another target than the one that was judged; some origins follow it.
 const OTHER_TARGETS: [&str; 2] = ["x-original-url", "x-rewrite-url"];
@@ -25,8 +47,11 @@ pub const TARGETED: [&str; 6] = [
 /// Whether a client's field goes on to the origin; `name` is in lower case.
 #[must_use]
 pub fn goes_on(name: &str, is_from_proxy: bool) -> bool {
-    let name = name.replace('_', "-");
-    let is_any = |names: &[&str]| names.contains(&name.as_str());
+    let name = match name.contains('_') {
+        true => Cow::Owned(name.replace('_', "-")),
+        false => Cow::Borrowed(name),
+    };
+    let is_any = |names: &[&str]| names.contains(&&*name);
     let is_proxys = SAID_BY_PROXIES.iter().any(|prefix| match prefix.ends_with('-') {
         true => name.starts_with(prefix),
         false => name == *prefix,
@@ -39,10 +64,10 @@ pub fn goes_on(name: &str, is_from_proxy: bool) -> bool {
 
 /// The origin's `Cache-Control` values, so that only the visitor's own browser keeps the answer.
 #[must_use]
-pub fn only_private<'a>(cache_control: impl IntoIterator<Item = &'a str>) -> String {
+pub fn only_private<'a>(cache_control: impl IntoIterator<Item = &'a str>) -> Cow<'static, str> {
     let mut values = cache_control.into_iter().peekable();
     if values.peek().is_none() {
-        return "private, no-cache".to_owned();
+        return Cow::Borrowed("private, no-cache");
     }
     let directives: Vec<&str> = values
         .flat_map(|value| value.split(','))
@@ -53,12 +78,12 @@ pub fn only_private<'a>(cache_control: impl IntoIterator<Item = &'a str>) -> Str
         directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase()
     };
     if directives.iter().any(|directive| name(directive) == "no-store") {
-        return "private, no-store".to_owned();
+        return Cow::Borrowed("private, no-store");
     }
     let dropped = ["private", "public", "s-maxage", "proxy-revalidate", "stale-while-revalidate"];
     let kept =
         directives.into_iter().filter(|directive| !dropped.contains(&name(directive).as_str()));
-    std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ")
+    Cow::Owned(std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

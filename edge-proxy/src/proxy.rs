@@ -1,6 +1,7 @@
 //! Carries requests between Pingora and the desk: reads the head, writes the answer, or sends the
 //! request on with the pass's facts and brings the origin's answer back.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use admission_api::{EndReason, headers};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderValue;
+use http::header::{CACHE_CONTROL, COOKIE};
 use keys::Timestamp;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, OrErr as _, Result};
@@ -293,14 +295,10 @@ impl ProxyHttp for Proxy {
             let target = target.to_owned();
             upstream.set_raw_path(target.as_bytes())?;
         }
-        let dropped: Vec<String> = upstream
-            .headers
-            .keys()
-            .map(|name| name.as_str().to_owned())
-            .filter(|name| !fields::goes_on(name, ctx.is_from_proxy))
-            .collect();
-        for name in dropped {
-            upstream.remove_header(name.as_str());
+        let names = upstream.headers.keys();
+        let dropped = names.filter(|name| !fields::goes_on(name.as_str(), ctx.is_from_proxy));
+        for name in dropped.cloned().collect::<Vec<_>>() {
+            upstream.remove_header(&name);
         }
         let kept: Vec<Vec<u8>> = upstream
             .headers
@@ -308,23 +306,23 @@ impl ProxyHttp for Proxy {
             .iter()
             .filter_map(|field| cookies::without_ours(field.as_bytes()))
             .collect();
-        upstream.remove_header("cookie");
+        upstream.remove_header(&COOKIE);
         if !kept.is_empty() {
             let kept = HeaderValue::from_bytes(&kept.join(&b"; "[..]))
                 .or_err(ErrorType::InvalidHTTPHeader, "cookie")?;
-            upstream.insert_header("cookie", kept)?;
+            upstream.insert_header(COOKIE, kept)?;
         }
-        upstream.insert_header("x-forwarded-for", &ctx.client)?;
-        upstream
-            .insert_header("x-forwarded-proto", if ctx.is_secure { "https" } else { "http" })?;
+        upstream.insert_header(fields::FORWARDED_FOR, &ctx.client)?;
+        let scheme = HeaderValue::from_static(if ctx.is_secure { "https" } else { "http" });
+        upstream.insert_header(fields::FORWARDED_PROTO, scheme)?;
         if let Some(pass) = ctx.forward.as_ref().and_then(|forward| forward.pass.as_ref()) {
             let claims = &pass.claims;
-            upstream.insert_header(headers::PASS, pass.sealed.as_str())?;
-            upstream.insert_header(headers::EVENT, claims.aud.as_str())?;
-            upstream.insert_header(headers::VISITOR, claims.sub.to_string())?;
-            upstream.insert_header(headers::LANE, claims.lane.label())?;
-            upstream.insert_header(headers::RISK, claims.risk.label())?;
-            upstream.insert_header(headers::UNTIL, claims.exp.as_secs().to_string())?;
+            upstream.insert_header(fields::PASS, pass.sealed.as_str())?;
+            upstream.insert_header(fields::EVENT, claims.aud.as_str())?;
+            upstream.insert_header(fields::VISITOR, claims.sub.to_string())?;
+            upstream.insert_header(fields::LANE, HeaderValue::from_static(claims.lane.label()))?;
+            upstream.insert_header(fields::RISK, HeaderValue::from_static(claims.risk.label()))?;
+            upstream.insert_header(fields::UNTIL, HeaderValue::from(claims.exp.as_secs()))?;
         }
         Ok(())
     }
@@ -355,14 +353,20 @@ impl ProxyHttp for Proxy {
             }
         }
         let Some(forward) = &ctx.forward else { return Ok(()) };
-        response.insert_header(headers::VERDICT, forward.verdict)?;
+        response.insert_header(fields::VERDICT, HeaderValue::from_static(forward.verdict))?;
         let Some((room, pass)) = forward.room.as_ref().zip(forward.pass.as_ref()) else {
             return Ok(());
         };
         // What somebody inside sees is not for a shared cache: those in line would get it.
         let cache = response.headers.get_all("cache-control").iter();
         let private = fields::only_private(cache.map(|value| value.to_str().unwrap_or("no-store")));
-        response.insert_header("cache-control", private)?;
+        let private = match private {
+            Cow::Borrowed(text) => HeaderValue::from_static(text),
+            Cow::Owned(text) => {
+                HeaderValue::try_from(text).or_err(ErrorType::InvalidHTTPHeader, "cache-control")?
+            }
+        };
+        response.insert_header(CACHE_CONTROL, private)?;
         for name in fields::TARGETED {
             response.remove_header(name);
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keys::{KeyFileError, Keyring, Owner, Role};
-use pingora_core::apps::HttpServerOptions;
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::listeners::{ListenerConfig, Listeners};
 use pingora_core::protocols::l4::stream::L4BufferSettings;
@@ -196,10 +195,7 @@ fn service(config: &EdgeConfig, desk: &Arc<Desk>, tls: Option<TlsSettings>) -> S
         idle_secs: config.limits.idle_secs_max,
     };
     let conf = Arc::new(ServerConf { threads: config.threads, ..ServerConf::default() });
-    let mut proxy = http_proxy(&conf, proxy);
-    let mut options = HttpServerOptions::default();
-    options.h2_idle_timeout = Some(Duration::from_secs(config.limits.idle_secs_max));
-    proxy.server_options = Some(options);
+    let proxy = http_proxy(&conf, proxy);
     let door =
         Door::new(proxy, Arc::clone(desk), config.client.trusted_proxies.clone(), &config.limits);
     let mut listeners = Listeners::new();

@@ -123,27 +123,17 @@ impl<'a> Visit<'a> {
     /// The event's statements of a kind that the client shows: the field of our own first, then
     /// the cookies.
     #[must_use]
-    pub fn candidates(&self, kind: Kind, event: &EventId) -> Vec<String> {
+    pub fn candidates(&self, kind: Kind, event: &EventId) -> Vec<&'a str> {
         let field = match kind {
             Kind::Place => admission_api::headers::PLACE,
             Kind::Pass => admission_api::headers::PASS,
         };
-        // Somebody else's cookie with an odd byte must not hide ours.
-        let cookies: Vec<_> = self
-            .head
-            .headers
-            .get_all("cookie")
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-            .collect();
-        let cookies: Vec<&str> = cookies.iter().map(AsRef::as_ref).collect();
-        let name = cookies::name(kind, event);
+        let cookies = self.head.headers.get_all("cookie").iter().map(|value| value.as_bytes());
         self.field(field)
             .into_iter()
-            .chain(cookies::values(&cookies, &name))
+            .chain(cookies::values(cookies, &cookies::name(kind, event)))
             .filter(|text| !text.is_empty())
             .take(CANDIDATES_MAX)
-            .map(str::to_owned)
             .collect()
     }
 

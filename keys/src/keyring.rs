@@ -124,6 +124,9 @@ pub enum SignError {
     /// The claims could not be written as JSON.
     #[error("claims cannot be written as JSON")]
     Json(#[from] serde_json::Error),
+    /// Nobody would believe it now.
+    #[error("statement is not signed, for it does not hold now")]
+    NotInForce(#[source] Refusal),
 }
 
 /// The keys that one service knows.
@@ -193,6 +196,20 @@ impl Keyring {
             return Err(SignError::TooLong { len_bytes: text.len(), max_bytes: T::BYTES_MAX });
         }
         Ok(Sealed::new(text))
+    }
+
+    /// As [`Keyring::seal`]; the claims come back as verified, for what was signed here just now needs
+    /// no check of its signature.
+    ///
+    /// # Errors
+    /// The same, and if the claims do not hold at `now`.
+    pub fn seal_own<T: Statement>(
+        &self,
+        claims: T,
+        now: Timestamp,
+    ) -> Result<(Sealed<T>, Verified<T>), SignError> {
+        let sealed = self.seal(&claims, now)?;
+        Ok((sealed, Self::in_time(claims, now).map_err(SignError::NotInForce)?))
     }
 
     /// Checks a statement for `audience` at `now`, in the order of [`Refusal`]'s variants.
