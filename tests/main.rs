@@ -12,6 +12,7 @@ mod cache;
 mod catalogue;
 mod clients;
 mod configuration;
+mod crowd;
 mod devices;
 mod draw;
 mod expiry;

@@ -34,6 +34,8 @@ pub enum Promise {
     NumberOnce,
     /// Who came earlier has the lower number, but for a bounded time.
     OrderOfJoins,
+    /// Whoever has a place keeps it: only a judgement moves them to another lane.
+    PlaceKept,
     /// An order is the hold it was made of: same seats, a ticket for each, the sum of the prices.
     OrdersAddUp,
     /// A confirmed order is still there at the end.
@@ -62,6 +64,7 @@ impl Promise {
             Self::AdmittedOnce => "nobody admitted twice",
             Self::NumberOnce => "no number given twice",
             Self::OrderOfJoins => "who came first has the lower number",
+            Self::PlaceKept => "nobody lost their place",
             Self::OrdersAddUp => "orders add up",
             Self::OrdersLast => "orders are still there at the end",
             Self::TicketsLive => "one live ticket for each seat that was sold",
@@ -154,6 +157,7 @@ pub fn check(history: &History, bounds: Bounds) -> Verdict {
         admitted_once(history),
         number_once(history),
         order_of_joins(history, bounds.swap_max),
+        place_kept(history),
         orders_add_up(history),
         orders_last(history),
         tickets_live(history),
@@ -423,6 +427,24 @@ fn order_of_joins(history: &History, swap_max: Option<Duration>) -> Check {
     check.note =
         Some(format!("{swapped} joins overtook somebody, by {worst_ms} ms at most; {against}"));
     check
+}
+
+fn place_kept(history: &History) -> Check {
+    let mut faults = Faults::default();
+    let mut stands: BTreeMap<u64, &Joined> = BTreeMap::new();
+    for join in &history.joined {
+        let Some(before) = stands.insert(join.person, join) else { continue };
+        let is_judged = before.lane != join.lane;
+        let is_kept = join.sub == before.sub && (is_judged || join.num == before.num);
+        // A new line is a new sale of the same name: its places are new ones.
+        if join.line == before.line && !is_kept {
+            faults.add(|| {
+                let (lane, num, was) = (join.lane, join.num, before.num);
+                format!("visitor {} stood at {was} and then at {num} of {lane}", join.person)
+            });
+        }
+    }
+    faults.into_check(Promise::PlaceKept, history.joined.len())
 }
 
 fn orders_add_up(history: &History) -> Check {

@@ -12,7 +12,7 @@ type Fault = fn(&mut History);
 fn a_sound_history_is_clean() {
     let verdict = check(&sound(), bounds());
     assert!(verdict.is_clean(), "{verdict:#?}");
-    assert_eq!(verdict.checks.len(), 14);
+    assert_eq!(verdict.checks.len(), 15);
     assert!(verdict.checks.iter().all(|check| check.checked_total > 0), "{verdict:#?}");
 }
 
@@ -37,6 +37,8 @@ fn every_planted_fault_is_caught_and_named() {
     breaks("one pass for two",                &[AdmittedOnce], |h| h.admitted[1].jti = h.admitted[0].jti);
     breaks("one number for two",              &[NumberOnce], |h| h.joined[1].num = 1);
     breaks("last in, first numbered",         &[OrderOfJoins], |h| { h.joined[2].sent_at = millis(9_000); h.joined[2].at = millis(9_010); h.joined[2].num = 0; });
+    breaks("a place of somebody else",        &[PlaceKept], |h| h.joined.push(Joined { is_first: false, sub: id(98), num: 50, ..h.joined[2].clone() }));
+    breaks("another number of the lane",      &[PlaceKept], |h| h.joined.push(Joined { is_first: false, num: 50, ..h.joined[2].clone() }));
     breaks("charged more than the prices",    &[OrdersAddUp, ChargesMatch], |h| h.orders[0].total += 1);
     breaks("a ticket is missing",             &[OrdersAddUp], |h| h.orders[0].tickets = 1);
     breaks("other seats than were held",      &[OrdersAddUp, TicketsLive], |h| h.orders[0].seats = vec![70, 71]);
@@ -81,6 +83,7 @@ fn doubt_is_decided_in_the_servers_favour() {
     allows("sold again after it was given back", |h| { give_back(h); h.orders.push(sold("o3", "h4", &[10], 95_000)); h.tickets.push(ticket("o3", 10, true)); charges(h).push(charge("o3", 100)); });
     allows("held once the gateway has decided", |h| h.holds.push(held("h9", &[60], 50_000, 55_000)));
     allows("held once nobody waits any more",   |h| { h.paying[0].until = millis(45_000); h.holds.push(held("h9", &[60], 45_000, 46_000)); });
+    allows("a new line, a new place",           |h| h.joined.push(Joined { is_first: false, sub: id(98), line: 2, ..h.joined[2].clone() }));
     allows("not all orders are read again",     |h| h.orders[0].reread = Reread::NotAsked);
     allows("entered without a number",          |h| h.admitted[0].position = None);
     allows("another lane after the judgement",  |h| h.joined.push(Joined { is_first: false, lane: Lane::Suspect, num: 1, ..h.joined[2].clone() }));
@@ -211,6 +214,7 @@ fn front(seq: u64, t0: u64, f0: u64) -> Front {
 
 fn joined(n: u8, num: u64, at: u64) -> Joined {
     Joined {
+        person: n.into(),
         sub: id(n),
         line: 1,
         lane: Lane::Standard,

@@ -5,6 +5,7 @@
 //! latency, since the caller's clock starts when the request was due.
 
 use std::io::Read as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -99,6 +100,26 @@ impl Target {
     #[must_use]
     pub fn page(&self, after: &str, limit: u32) -> Option<Uri> {
         self.at(&format!("{}?after={after}&limit={limit}", self.path.path()))
+    }
+}
+
+/// Edges that serve the same line, asked by turns as behind a load balancer that favours none.
+#[derive(Debug)]
+pub struct Edges {
+    all: Vec<Target>,
+    turn: AtomicUsize,
+}
+
+impl Edges {
+    /// These edges; `None` if there are none.
+    #[must_use]
+    pub fn new(all: Vec<Target>) -> Option<Self> {
+        (!all.is_empty()).then_some(Self { all, turn: AtomicUsize::new(0) })
+    }
+
+    /// Whose turn it is.
+    pub fn next(&self) -> &Target {
+        &self.all[self.turn.fetch_add(1, Ordering::Relaxed) % self.all.len()]
     }
 }
 
@@ -282,6 +303,16 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: bool) {
         assert_eq!(Target::parse(text, Targets::Loopback).is_ok(), expected, "{text:?}");
+    }
+
+    #[test]
+    fn edges_are_asked_by_turns() {
+        let target =
+            |port| Target::parse(&format!("http://127.0.0.1:{port}"), Targets::Loopback).unwrap();
+        let edges = Edges::new(vec![target(1), target(2)]).unwrap();
+        let ports = [(); 3].map(|()| edges.next().authority().port_u16());
+        assert_eq!(ports, [Some(1), Some(2), Some(1)]);
+        assert!(Edges::new(vec![]).is_none());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::answers::{self, OrderAnswer};
 use crate::arrivals::{Profile, ProfileError, WORLDCUP98, Window};
 use crate::checker::{self, Bounds};
-use crate::client::{Http, Target};
+use crate::client::{Edges, Http, Target};
 use crate::crowd::{Kind, Person, Shares};
 use crate::history::{Charge, History, Ledger, Reread, Sold};
 use crate::report::{Report, Second};
@@ -67,8 +67,8 @@ impl std::fmt::Debug for LedgerSource {
 /// What to drive. Start from [`DriveOptions::new`] and change what is different.
 #[derive(Debug, Clone)]
 pub struct DriveOptions {
-    /// Where the edge is.
-    pub edge: Target,
+    /// Where the edges of one line are; requests go to them by turns.
+    pub edges: Vec<Target>,
     /// What is on sale.
     pub event: EventId,
     /// How many come.
@@ -104,9 +104,9 @@ pub struct DriveOptions {
 impl DriveOptions {
     /// A crowd of this size within this time, and the defaults.
     #[must_use]
-    pub fn new(edge: Target, event: EventId, visitors: usize, over: Duration) -> Self {
+    pub fn new(edges: Vec<Target>, event: EventId, visitors: usize, over: Duration) -> Self {
         Self {
-            edge,
+            edges,
             event,
             visitors,
             over,
@@ -141,13 +141,13 @@ pub enum DriveError {
     #[error("the crowd has no shape")]
     Profile(#[from] ProfileError),
     /// No edge answers.
-    #[error("the edge at {0} does not give its public keys")]
+    #[error("nothing at {0} gives the public keys of the line")]
     NoEdge(String),
     /// There is no line to stand in.
-    #[error("the edge at {edge} gives no front of {event} that its keys verify")]
+    #[error("nothing at {edges} gives a front of {event} that its keys verify")]
     NoFront {
-        /// The edge.
-        edge: String,
+        /// Where edges were looked for.
+        edges: String,
         /// The event.
         event: EventId,
     },
@@ -161,8 +161,9 @@ pub async fn drive(options: DriveOptions) -> Result<Report, DriveError> {
     check(&options)?;
     let profile = Profile::parse(WORLDCUP98)?.window(options.window)?;
     let arrivals = profile.arrivals(options.visitors, options.over, options.seed);
+    let no_edges = DriveError::Option { what: "edges", expected: "at least one" };
     let world = Arc::new(World::new(WorldParts {
-        edge: options.edge.clone(),
+        edges: Edges::new(options.edges.clone()).ok_or(no_edges)?,
         event: options.event.clone(),
         page: options.page.clone(),
         seed: options.seed,
@@ -172,12 +173,15 @@ pub async fn drive(options: DriveOptions) -> Result<Report, DriveError> {
         has_cdn: options.has_cdn,
         in_flight_max: options.in_flight_max,
     }));
-    let edge = || options.edge.authority().to_string();
+    let edges = || {
+        let all = options.edges.iter().map(|edge| edge.authority().as_str());
+        all.collect::<Vec<_>>().join(", ")
+    };
     if !world.fetch_keys().await {
-        return Err(DriveError::NoEdge(edge()));
+        return Err(DriveError::NoEdge(edges()));
     }
     if !world.fetch_front(Instant::now()).await {
-        return Err(DriveError::NoFront { edge: edge(), event: options.event.clone() });
+        return Err(DriveError::NoFront { edges: edges(), event: options.event.clone() });
     }
     let earlier = match &options.ledger {
         Some(source) => read_ledger(&world.own, source).await,

@@ -10,7 +10,9 @@ use keys::{Front, Id128, Lane, Timestamp};
 /// A place was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
-    /// The visitor.
+    /// Who of the crowd.
+    pub person: u64,
+    /// The visitor, as the place names them.
     pub sub: Id128,
     /// The line's generation.
     pub line: u64,

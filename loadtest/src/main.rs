@@ -59,9 +59,9 @@ struct HoldsArgs {
 
 #[derive(Debug, Args)]
 struct DriveArgs {
-    /// Address of the edge.
+    /// Address of the edge; given several times, the edges of one line, asked by turns.
     #[arg(long, default_value = "http://127.0.0.1:7000")]
-    edge: String,
+    edge: Vec<String>,
     /// The event.
     #[arg(long)]
     event: EventId,
@@ -201,7 +201,8 @@ fn run(args: &DriveArgs) -> Result<Report, Box<dyn std::error::Error>> {
 
 fn options(args: &DriveArgs) -> Result<DriveOptions, Box<dyn std::error::Error>> {
     let targets = if args.i_own_this_target { Targets::Owned } else { Targets::Loopback };
-    let edge = Target::parse(&args.edge, targets)?;
+    let edges = args.edge.iter().map(|edge| Target::parse(edge, targets));
+    let edges = edges.collect::<Result<Vec<_>, _>>()?;
     let ledger = match (&args.ledger, &args.ledger_token) {
         (Some(address), Some(token)) => {
             let address = format!("{}/internal/v1/sandbox/ledger", address.trim_end_matches('/'));
@@ -222,7 +223,7 @@ fn options(args: &DriveArgs) -> Result<DriveOptions, Box<dyn std::error::Error>>
         swap_max: args.swap_max,
         ledger,
         shows_progress: !args.quiet,
-        ..DriveOptions::new(edge, args.event.clone(), args.visitors, args.over)
+        ..DriveOptions::new(edges, args.event.clone(), args.visitors, args.over)
     })
 }
 

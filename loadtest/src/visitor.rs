@@ -549,8 +549,9 @@ impl Visitor {
         key: Option<&str>,
     ) -> Option<Request<Full<Bytes>>> {
         let world = &self.world;
-        let mut request = Request::builder().method(method).uri(world.edge.at(path)?);
-        request = request.header(HOST, world.edge.authority().as_str());
+        let edge = world.edges.next();
+        let mut request = Request::builder().method(method).uri(edge.at(path)?);
+        request = request.header(HOST, edge.authority().as_str());
         let is_navigation = *method == Method::GET && matches!(step, Step::Arrive | Step::Page);
         let said = if is_navigation { self.agent.navigation } else { self.agent.fetch };
         for (name, value) in said {
@@ -631,7 +632,8 @@ impl Visitor {
             world.stats.suspects.up();
         }
         let (sub, line) = (place.sub, place.line);
-        lock(&world.history).joined.push(Joined { sub, line, lane, num, sent_at, at, is_first });
+        let joined = Joined { person: self.index, sub, line, lane, num, sent_at, at, is_first };
+        lock(&world.history).joined.push(joined);
     }
 
     async fn see_pass(&mut self, text: &str, at: Timestamp) {
@@ -718,14 +720,15 @@ impl Drop for Visitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Target, Targets};
+    use crate::client::{Edges, Target, Targets};
     use crate::crowd::Shares;
     use crate::world::WorldParts;
 
     #[test]
     fn a_visitor_in_the_line_is_small() {
+        let edge = Target::parse("http://127.0.0.1:1", Targets::Loopback).unwrap();
         let world = World::new(WorldParts {
-            edge: Target::parse("http://127.0.0.1:1", Targets::Loopback).unwrap(),
+            edges: Edges::new(vec![edge]).unwrap(),
             event: "final".parse().unwrap(),
             page: None,
             seed: 1,

@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::answers::FrontAnswer;
-use crate::client::{Answer, Http, NoAnswer, Target};
+use crate::client::{Answer, Edges, Http, NoAnswer};
 use crate::crowd::Shares;
 use crate::history::History;
 use crate::page;
@@ -27,8 +27,8 @@ const OWN_IN_FLIGHT_MAX: usize = 32;
 /// What all visitors share.
 #[derive(Debug)]
 pub struct World {
-    /// Where the edge is.
-    pub edge: Target,
+    /// Where the edges are.
+    pub edges: Edges,
     /// What is on sale.
     pub event: EventId,
     /// The path of the event's page.
@@ -68,8 +68,8 @@ pub struct World {
 /// What a [`World`] is made of.
 #[derive(Debug)]
 pub struct WorldParts {
-    /// Where the edge is.
-    pub edge: Target,
+    /// Where the edges are.
+    pub edges: Edges,
     /// What is on sale.
     pub event: EventId,
     /// The path of the event's page; absent means `/events/{event}`.
@@ -92,9 +92,9 @@ impl World {
     /// A world in which nothing has happened.
     #[must_use]
     pub fn new(parts: WorldParts) -> Self {
-        let WorldParts { edge, event, page, seed, shares, think, .. } = parts;
+        let WorldParts { edges, event, page, seed, shares, think, .. } = parts;
         Self {
-            edge,
+            edges,
             page: page.unwrap_or_else(|| format!("/events/{event}")),
             front_path: format!("/api/v1/queue/{event}/front"),
             place_cookie: format!("wr_place_{event}"),
@@ -148,7 +148,7 @@ impl World {
         path: &str,
         due: Instant,
     ) -> Result<Answer, NoAnswer> {
-        let uri = self.edge.at(path).ok_or(NoAnswer::NotSent)?;
+        let uri = self.edges.next().at(path).ok_or(NoAnswer::NotSent)?;
         let mut request = Request::builder().method(Method::GET).uri(uri);
         for (name, value) in page::BROWSERS[0].fetch {
             request = request.header(*name, *value);

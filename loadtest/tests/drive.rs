@@ -115,7 +115,7 @@ async fn run(fault: Fault, visitors: usize) -> Report {
         max: Duration::from_secs(60),
         shares: Shares::new(0.75, 0.1, 0.05, 0.05).unwrap(),
         ledger: Some(LedgerSource { target: ledger, token: "t".into() }),
-        ..DriveOptions::new(edge, event(), visitors, Duration::from_secs(1))
+        ..DriveOptions::new(vec![edge], event(), visitors, Duration::from_secs(1))
     };
     drive(options).await.unwrap()
 }

@@ -1,5 +1,5 @@
-//! Two controllers on one Redis, three edges and a small shop behind them; controllers and edges
-//! are processes of their own, to be killed, frozen and started again.
+//! Two controllers on one Redis, three edges and behind them a small shop, or an origin that sells;
+//! all but the small shop are processes of their own, to be killed, frozen and started again.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +18,10 @@ use super::{EVENT, eventually};
 
 const CONTROLLERS: [&str; 2] = ["controller-1", "controller-2"];
 const EDGES: [&str; 3] = ["edge-1", "edge-2", "edge-3"];
+const ORIGIN: &str = "origin";
 const OPERATOR: &str = "operator-token-0123456789";
+/// Opens the origin's ledger and its report of load.
+pub const INTERNAL: &str = "internal-token-0123456789";
 
 /// The fleet; dropping it kills it.
 pub struct Fleet {
@@ -26,27 +29,46 @@ pub struct Fleet {
     /// All controllers share it.
     pub redis: servers::Redis,
     controllers: [Option<Child>; 2],
-    edges: Vec<Child>,
+    edges: [Option<Child>; 3],
+    origin: Option<Child>,
     controller_addrs: [SocketAddr; 2],
     edge_addrs: [SocketAddr; 3],
+    /// The origin's listener for those who run it, if there is one.
+    internal_addr: SocketAddr,
     http: reqwest::Client,
 }
 
 impl Fleet {
     /// Starts everything, with a room whose front moves by this many positions a second.
     pub async fn start(per_sec: f64) -> Self {
+        let shop = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = shop.local_addr().unwrap();
+        let app = axum::Router::new().fallback(|| async { "the shop" });
+        tokio::spawn(async move { axum::serve(shop, app).await });
+        Self::start_before(Some(addr), per_sec).await
+    }
+
+    /// The same in front of an origin that sells the event.
+    pub async fn start_selling(per_sec: f64) -> Self {
+        Self::start_before(None, per_sec).await
+    }
+
+    async fn start_before(shop: Option<SocketAddr>, per_sec: f64) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let redis = servers::Redis::start_with(&[("appendonly", "yes"), ("appendfsync", "always")]);
         write_keys(dir.path());
-        let shop = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let shop_addr = shop.local_addr().unwrap();
-        let app = axum::Router::new().fallback(|| async { "the shop" });
-        tokio::spawn(async move { axum::serve(shop, app).await });
-        let ports: Vec<u16> = super::processes::free_ports(8);
+        let ports: Vec<u16> = super::processes::free_ports(10);
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let controller_addrs = [at(ports[0]), at(ports[1])];
         let edge_addrs = [at(ports[2]), at(ports[3]), at(ports[4])];
+        let (shop_addr, internal_addr) = (shop.unwrap_or(at(ports[8])), at(ports[9]));
+        let text = format!(
+            "listen = \"{shop_addr}\"\ninternal_listen = \"{internal_addr}\"\nname = \"{ORIGIN}\"\n\
+             data_dir = \"{ORIGIN}\"\nkeyring = \"{ORIGIN}.json\"\ninternal_token = \"{INTERNAL}\"\n\
+             [live]\npinned_mode = \"map\"\n"
+        );
+        std::fs::write(dir.path().join(format!("{ORIGIN}.toml")), text).unwrap();
         for (name, addr) in CONTROLLERS.iter().zip(controller_addrs) {
             let tokens = EDGES.map(|edge| {
                 format!(
@@ -59,7 +81,7 @@ impl Fleet {
                  {{ name = \"olga\", role = \"operator\", token = \"{OPERATOR}\" }}]\n\
                  store = {{ kind = \"redis\", urls = [\"{}\"] }}\n\
                  [[rooms]]\nevent = \"{EVENT}\"\ntitle = \"Final\"\nmode = \"on\"\n\
-                 guard = {{ paths = [\"/events/{EVENT}\"] }}\n\
+                 guard = {{ paths = [\"/events/{EVENT}\", \"/api/v1/events/{EVENT}\"] }}\n\
                  pace = {{ per_sec_min = {per_sec:.3}, per_sec_max = {per_sec:.3}, \
                  per_sec_start = {per_sec:.3}, latency_p95_ms = 20000.0, db_cpu = 1.0 }}\n",
                 tokens.join("\n"),
@@ -87,15 +109,20 @@ impl Fleet {
             dir,
             redis,
             controllers: [None, None],
-            edges: Vec::new(),
+            edges: [None, None, None],
+            origin: None,
             controller_addrs,
             edge_addrs,
+            internal_addr,
             http: http.unwrap(),
         };
         fleet.start_controller(0);
         fleet.start_controller(1);
-        fleet.edges = EDGES.iter().map(|name| fleet.spawn("edge", name)).collect();
+        (0..EDGES.len()).for_each(|index| fleet.start_edge(index));
         fleet.until_all_serve().await;
+        if shop.is_none() {
+            fleet.start_origin().await;
+        }
         fleet
     }
 
@@ -119,6 +146,38 @@ impl Fleet {
     pub async fn kill_controller(&mut self, index: usize) {
         let mut child = self.controllers[index].take().unwrap();
         child.kill().await.unwrap();
+    }
+
+    /// Starts an edge, for the first time or again.
+    pub fn start_edge(&mut self, index: usize) {
+        self.edges[index] = Some(self.spawn("edge", EDGES[index]));
+    }
+
+    /// Kills an edge on the spot.
+    pub async fn kill_edge(&mut self, index: usize) {
+        let mut child = self.edges[index].take().unwrap();
+        child.kill().await.unwrap();
+    }
+
+    /// Starts the origin, for the first time or again, and waits until it serves.
+    pub async fn start_origin(&mut self) {
+        self.origin = Some(self.spawn("origin", ORIGIN));
+        let health = format!("http://{}/health", self.internal_addr);
+        eventually("the origin serves", || async {
+            self.http.get(&health).send().await.is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
+    }
+
+    /// Kills the origin on the spot.
+    pub async fn kill_origin(&mut self) {
+        let mut child = self.origin.take().unwrap();
+        child.kill().await.unwrap();
+    }
+
+    /// Where the origin is asked by those who run it.
+    pub fn internal_addr(&self) -> SocketAddr {
+        self.internal_addr
     }
 
     /// Sends it a signal: `STOP` freezes it, `CONT` lets it go on.
@@ -271,9 +330,10 @@ fn write_keys(dir: &Path) {
     };
     let key = |role, owner: &str| Key::generate(role, owner.parse().unwrap(), validity);
     let keys = CONTROLLERS.map(|name| key(Role::Controller, name)).into_iter();
-    let keys: Vec<Key> = keys.chain(EDGES.map(|name| key(Role::Edge, name))).collect();
+    let edges = EDGES.map(|name| key(Role::Edge, name));
+    let keys: Vec<Key> = keys.chain(edges).chain([key(Role::Origin, ORIGIN)]).collect();
     let public = Keyring::new(keys.clone()).public_jwks();
-    for (own, name) in keys.iter().zip(CONTROLLERS.iter().chain(&EDGES)) {
+    for (own, name) in keys.iter().zip(CONTROLLERS.iter().chain(&EDGES).chain([&ORIGIN])) {
         let public = Keyring::from_jwks(public.clone()).unwrap();
         let others = public.keys().filter(|key| key.owner != own.owner).cloned();
         let all: Vec<Key> = others.chain([own.clone()]).collect();
