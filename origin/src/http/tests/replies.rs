@@ -98,9 +98,7 @@ async fn the_same_key_has_the_same_bytes_after_a_rolled_key_a_refund_and_a_resta
     // What is sold now is signed by the new key, and an old barcode is told from the log alone.
     let fresh = ana.hold(&[7]).await;
     let fresh = ana.pay(&fresh, "tok_ok", "k7").await.succeeds(201);
-    let kid = |order: &Value| {
-        let head = text(&order["tickets"][0]["barcode"]).split('.').next().unwrap().to_owned();
-        head
-    };
+    let kid =
+        |order: &Value| text(&order["tickets"][0]["barcode"]).split('.').next().unwrap().to_owned();
     assert_ne!(kid(&fresh), kid(&order));
 }
