@@ -368,7 +368,8 @@ async fn order(State(server): App, headers: HeaderMap, body: Bytes) -> Response 
         return problem(410, "hold-expired");
     };
     let order = Id128::random().to_string();
-    let tickets: Vec<Value> = chosen.iter().map(|seat| json!({"ticket": seat})).collect();
+    let tickets: Vec<Value> =
+        chosen.iter().map(|seat| json!({"ticket": format!("{order}-{seat}")})).collect();
     let total = PRICE * chosen.len() as u64;
     let answer = json!({"order": order, "state": "confirmed", "seats": seats(&chosen),
         "total": total, "tickets": tickets});

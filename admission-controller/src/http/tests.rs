@@ -843,10 +843,14 @@ async fn pages_keys_metrics_and_health_are_for_everybody() {
     stage.end().await;
 }
 
+/// The public key of drand's quicknet.
+const QUICKNET: &str = "83cf0f2896adee7eb8b5f01fcad3912212c437e0073e911fb90022d3e760183c8c4b450b6a0a6c3ac6a5776a2d1064510d1fec758c921cc22b0e17e63aaf4bcb5ed66304de9cf809bd274ca73bab4af5a6e9c76a4bc09e76eae8991ef5ece45a";
+
 #[tokio::test]
 async fn a_draw_is_opened_by_its_round_of_drand_and_stays_as_announced() {
-    let signature = "00ff";
-    let randomness = "06eb7d6a69ee19e5fbdf749018d3d2abfa04bcbd1365db312eb86dc7169389b8";
+    // What quicknet has signed as its round 123.
+    let signature = "b75c69d0b72a5d906e854e808ba7e2accb1542ac355ae486d591aa9d43765482\
+                     e26cd02df835d3546d23c4b13e0dfc92";
     let has_happened = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let knows = std::sync::Arc::clone(&has_happened);
     let round = move || async move {
@@ -854,21 +858,27 @@ async fn a_draw_is_opened_by_its_round_of_drand_and_stays_as_announced() {
         if !knows.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(StatusCode::NOT_FOUND);
         }
-        Ok(axum::Json(json!({"round": 7, "randomness": randomness, "signature": signature})))
+        Ok(axum::Json(json!({"round": 123, "signature": signature})))
     };
     let chain = "a0".repeat(32);
     let router =
-        axum::Router::new().route(&format!("/{chain}/public/7"), axum::routing::get(round));
+        axum::Router::new().route(&format!("/{chain}/public/123"), axum::routing::get(round));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let opens_at = Timestamp::now().as_millis();
-    let draw = format!("{{ source = \"drand\", chain = \"{chain}\", round = 7 }}");
-    let room = format!("{OPEN}\nopens_at = {opens_at}\ndraw = {draw}");
-    let stage = Stage::with_origin(&room, &format!("[drand]\nurl = \"{url}\"")).await;
+    let now = Timestamp::now();
+    let draw = format!("{{ source = \"drand\", chain = \"{chain}\", round = 123 }}");
+    let room = format!("{OPEN}\nopens_at = {}\ndraw = {draw}", now.as_millis());
+    // A network with quicknet's key, whose round 123 comes a second after the opening.
+    let genesis_secs = now.as_secs() + 2 - 122 * 3;
+    let drand = format!(
+        "[drand]\nurl = \"{url}\"\n[[drand.chains]]\nhash = \"{chain}\"\n\
+         public_key = \"{QUICKNET}\"\ngenesis_secs = {genesis_secs}\nperiod_secs = 3\n"
+    );
+    let stage = Stage::with_origin(&room, &drand).await;
     let path = format!("/api/v1/rooms/{FINAL}");
-    let reason = "standing: the draw waits for round 7 of drand";
+    let reason = "standing: the draw waits for round 123 of drand";
     let waiting = async || {
         let (_, room) = stage.get(&path, OPERATOR).await;
         (room["phase"] == "scheduled" && room["reason"] == reason).then_some(room)
@@ -878,7 +888,7 @@ async fn a_draw_is_opened_by_its_round_of_drand_and_stays_as_announced() {
         stage.post(&format!("{path}/draw"), OPERATOR, &json!({"beacon": "mine"})).await;
     assert_eq!((status.as_u16(), &refused["code"]), (409, &json!("no-operator-beacon")));
     let mut other = room["spec"].clone();
-    other["draw"]["round"] = json!(8);
+    other["draw"]["round"] = json!(124);
     let change = stage.request(Method::PUT, &path, OPERATOR).json(&other);
     let (status, refused) = answer(change.header("if-match", room["version"].to_string())).await;
     assert_eq!((status.as_u16(), &refused["key"]), (422, &json!("draw")));
@@ -891,6 +901,6 @@ async fn a_draw_is_opened_by_its_round_of_drand_and_stays_as_announced() {
     };
     let front = stage.eventually(opened).await;
     let draw = front.draw.as_ref().unwrap().opened.as_ref().unwrap();
-    assert_eq!(draw.beacon, "But9amnuGeX733SQGNPSq_oEvL0TZdsxLrhtxxaTibg");
+    assert_eq!(draw.beacon, "-497wpvyTbUYceyMefOh5L0FV7wN_O6e0dkk5p0cYNw");
     stage.end().await;
 }
