@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -196,14 +197,24 @@ impl Drop for Process {
     }
 }
 
-/// A port on which nobody listens at this moment.
+/// A port on loopback that nobody listens on now and that no outgoing connection is given: those come
+/// from 32768 and above, and one of them could take a server's port between its death and its restart.
 ///
 /// # Panics
-/// If there is none left.
+/// If there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
-    listener.local_addr().expect("a listener has an address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    // Test programs that run at the same time begin at different places.
+    let start = std::process::id().wrapping_mul(7_919);
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    (0..COUNT)
+        .map(|_| start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT + FIRST)
+        .filter_map(|port| u16::try_from(port).ok())
+        .find(is_free)
+        .expect("there is a free port")
 }
 
 /// Runs a program to its end and returns what it printed.
