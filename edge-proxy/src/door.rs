@@ -442,7 +442,8 @@ impl ServerApp for Door {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            self.http2.serve(stream, shutdown).await;
+            let peer = self.peer(&stream);
+            self.http2.serve(stream, &peer, shutdown).await;
             return None;
         }
         self.serve(stream, shutdown).await;

@@ -4,7 +4,6 @@
 //! where it is accepted, for a task a stream would cost more than the answer; all other requests go
 //! on as they are, each in a task of its own.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -42,17 +41,13 @@ pub struct Http2 {
 
 impl Http2 {
     /// Serves one connection to its end: that of the client, of the idle time, or of the edge.
-    pub async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
+    pub async fn serve(&self, stream: Stream, peer: &Peer, shutdown: &ShutdownWatch) {
         let digest = Arc::new(Digest {
             ssl_digest: stream.get_ssl_digest(),
             timing_digest: stream.get_timing_digest(),
             proxy_digest: stream.get_proxy_digest(),
             socket_digest: stream.get_socket_digest(),
         });
-        let addr = digest.socket_digest.as_ref();
-        let addr = addr.and_then(|digest| digest.peer_addr()?.as_inet().copied());
-        let addr = addr.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |addr| addr.ip());
-        let peer = Peer::new(addr, digest.ssl_digest.is_some(), &self.trusted);
         let Ok(mut connection) = handshake(stream, None).await else { return };
         let mut requests = JoinSet::new();
         let (mut ends, mut rejected) = (shutdown.clone(), 0);
@@ -77,7 +72,7 @@ impl Http2 {
             match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
                     idle.as_mut().reset(Instant::now() + self.idle_time_max);
-                    self.begin(session, &peer, shutdown, &mut requests);
+                    self.begin(session, peer, shutdown, &mut requests);
                 }
                 Ok(Some(H2Accept::Rejected)) if rejected < REJECTED_MAX => rejected += 1,
                 Ok(Some(H2Accept::Rejected) | None) | Err(_) => break,
