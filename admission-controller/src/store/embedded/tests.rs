@@ -80,6 +80,17 @@ async fn busy(store: &Store) -> std::sync::mpsc::Sender<()> {
     go
 }
 
+/// Waits until so many messages lie before the store's thread.
+async fn until_queued(store: &Embedded, count: usize) {
+    let queued = async {
+        while store.jobs.max_capacity() - store.jobs.capacity() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), queued).await;
+    assert!(waited.is_ok(), "{count} messages were never queued");
+}
+
 #[tokio::test]
 async fn one_failed_operation_fails_no_other_and_leaves_nothing_behind() {
     let directory = directory();
@@ -94,7 +105,7 @@ async fn one_failed_operation_fails_no_other_and_leaves_nothing_behind() {
         Err(failed("no"))
     });
     let waiting = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        until_queued(&embedded, 2).await;
         go.send(()).unwrap();
     };
     let (first, failing, second, ()) = tokio::join!(
@@ -119,7 +130,7 @@ async fn nothing_is_answered_when_the_database_takes_the_transaction_back() {
     // As a full disk does it, in the middle of an operation.
     let full = embedded.run(|_, tx| tx.execute_batch("ROLLBACK").map_err(failed));
     let waiting = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        until_queued(&embedded, 2).await;
         go.send(()).unwrap();
     };
     let (first, full, second, ()) = tokio::join!(
