@@ -46,8 +46,9 @@ async fn the_edge_takes_a_forged_place_for_none() {
     assert_eq!(ana.arrive().await, Page::Waiting);
     let place = ana.place();
     let mut forged = place.as_str().to_owned();
-    let flipped = if forged.ends_with('A') { 'B' } else { 'A' };
-    forged.replace_range(forged.len() - 10..forged.len() - 9, &flipped.to_string());
+    let at = forged.len() - 10;
+    let flipped = if forged[at..].starts_with('A') { "B" } else { "A" };
+    forged.replace_range(at..=at, flipped);
     eve.set_cookie(&format!("wr_place_{EVENT}"), &forged);
     assert_eq!(eve.arrive().await, Page::Waiting);
     assert_eq!(eve.ahead().await, 1, "eve stands behind Ana");
