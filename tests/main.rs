@@ -26,6 +26,7 @@ mod order;
 mod oversell;
 mod passes;
 mod proxying;
+mod relayed;
 mod restarts;
 mod rotation;
 mod shop;

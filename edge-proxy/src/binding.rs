@@ -7,7 +7,7 @@
 use admission_api::{Binding, Problem, Reason, Suspicion};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use keys::{Id128, Pass};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
@@ -27,20 +27,40 @@ const HASH_BYTES: usize = 9;
 /// Characters that tell the key.
 const KEY_MARK_CHARS: usize = 4;
 
-/// Tells keys apart and nothing of them.
-fn key_mark(key: &Hmac<Sha256>) -> String {
-    let mac = key.clone().chain_update(b"waiting-room binding key");
-    URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..KEY_MARK_BYTES])
+/// The key of the hash that binds places and passes to browsers.
+pub(crate) struct BindingKey {
+    key: Hmac<Sha256>,
+    /// Tells keys apart and nothing of them.
+    mark: String,
 }
 
-/// The binding of a browser that says this of itself, in the order of [`FIELDS`].
-fn binding_of<'a>(key: &Hmac<Sha256>, said: impl Iterator<Item = &'a str>) -> String {
-    let mut mac = key.clone();
-    for value in said {
-        mac.update(value.as_bytes());
-        mac.update(&[0]);
+impl BindingKey {
+    /// The key with these bytes.
+    ///
+    /// # Panics
+    /// Never: HMAC takes keys of any length.
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        let key = Hmac::<Sha256>::new_from_slice(bytes).expect("HMAC takes keys of any length");
+        let mac = key.clone().chain_update(b"waiting-room binding key");
+        let mark = URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..KEY_MARK_BYTES]);
+        Self { key, mark }
     }
-    key_mark(key) + &URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..HASH_BYTES])
+
+    /// A hash under this key, to be fed.
+    pub(crate) fn mac(&self) -> Hmac<Sha256> {
+        self.key.clone()
+    }
+
+    /// The binding of a browser that says this of itself, in the order of [`FIELDS`].
+    fn binding_of<'a>(&self, said: impl Iterator<Item = &'a str>) -> String {
+        let mut mac = self.mac();
+        for value in said {
+            mac.update(value.as_bytes());
+            mac.update(&[0]);
+        }
+        let hash = URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..HASH_BYTES]);
+        format!("{}{hash}", self.mark)
+    }
 }
 
 /// Whether `bound` was made for another browser, as far as that can be told.
@@ -54,7 +74,7 @@ impl Desk {
     /// What binds a statement to the browser that asks.
     pub(crate) fn fingerprint(&self, visit: &Visit<'_>) -> String {
         let said = FIELDS.iter().map(|name| visit.readable(*name).unwrap_or_default());
-        binding_of(&self.binding, said)
+        self.binding.binding_of(said)
     }
 
     /// Whether this was bound to another browser than the one that asks.
@@ -146,15 +166,13 @@ pub(crate) type Reported = quick_cache::sync::Cache<Id128, ()>;
 
 #[cfg(test)]
 mod tests {
-    use hmac::KeyInit as _;
-
     use super::*;
 
     #[test]
     fn only_what_the_same_key_has_bound_can_be_another_browser() {
-        let key = |bytes: &[u8]| Hmac::<Sha256>::new_from_slice(bytes).unwrap();
-        let (ours, theirs) = (key(b"ours"), key(b"theirs"));
-        let bound = |key, agent: &'static str| binding_of(key, [agent, "en"].into_iter());
+        let (ours, theirs) = (BindingKey::new(b"ours"), BindingKey::new(b"theirs"));
+        let bound =
+            |key: &BindingKey, agent: &'static str| key.binding_of([agent, "en"].into_iter());
         let here = bound(&ours, "Firefox");
         assert_eq!(here.len(), KEY_MARK_CHARS + 12);
         assert!(!is_other(&bound(&ours, "Firefox"), &here));
@@ -162,8 +180,8 @@ mod tests {
         assert!(!is_other(&bound(&theirs, "Chrome"), &here), "who knows?");
         assert!(!is_other("", &here), "it was bound to nothing");
         assert_ne!(
-            binding_of(&ours, ["ab", "c"].into_iter()),
-            binding_of(&ours, ["a", "bc"].into_iter())
+            ours.binding_of(["ab", "c"].into_iter()),
+            ours.binding_of(["a", "bc"].into_iter())
         );
     }
 }

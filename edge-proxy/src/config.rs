@@ -155,6 +155,11 @@ pub struct LimitsConfig {
     pub idle_secs_max: u64,
     /// Most streams of the front at once; each holds a connection of about 12 KB.
     pub streams_max: usize,
+    /// Most connections at once.
+    pub connections_max: usize,
+    /// Most connections of one network at once, unless it is one of `trusted_proxies`; a mobile
+    /// carrier has thousands of visitors behind one address.
+    pub connections_per_network_max: usize,
 }
 
 /// `[pages]`.
@@ -191,6 +196,8 @@ impl Default for LimitsConfig {
             head_ms_max: 10_000,
             idle_secs_max: 60,
             streams_max: 10_000,
+            connections_max: 200_000,
+            connections_per_network_max: 10_000,
         }
     }
 }
@@ -267,6 +274,16 @@ impl EdgeConfig {
         }
         if config.limits.streams_max > 1_000_000 {
             return refuse("limits.streams_max", "at most 1000000");
+        }
+        if !(1..=10_000_000).contains(&config.limits.connections_max) {
+            return refuse("limits.connections_max", "between 1 and 10000000");
+        }
+        if !(1..=config.limits.connections_max).contains(&config.limits.connections_per_network_max)
+        {
+            return refuse(
+                "limits.connections_per_network_max",
+                "at least 1, at most connections_max",
+            );
         }
         Ok(config)
     }

@@ -6,15 +6,13 @@ use std::sync::Arc;
 
 use admission_api::{Claim, ClaimOutcome, EndReason, EndRequest, Problem, Reason, RoomMode};
 use arc_swap::ArcSwap;
-use hmac::{Hmac, KeyInit as _};
 use keys::{Id128, Keyring, Lane, Owner, Pass, Phase, Place, StockBand, Timestamp};
 use quick_cache::sync::Cache;
-use sha2::Sha256;
 use tokio::sync::Semaphore;
 
 use crate::accept::Wants;
 use crate::answer::Answer;
-use crate::binding::Reported;
+use crate::binding::{BindingKey, Reported};
 use crate::client::Network;
 use crate::controller::{Controller, ControllerError};
 use crate::cookies::Kind;
@@ -78,7 +76,7 @@ pub struct Desk {
     /// standard place that is shown again is moved to the same number.
     pub(crate) moved: Cache<(Id128, u64), (u64, u64)>,
     /// Key of the hash that binds a place to a browser.
-    pub(crate) binding: Hmac<Sha256>,
+    pub(crate) binding: BindingKey,
     /// Passes that were shown by another browser, and told of.
     pub(crate) reported: Reported,
 }
@@ -134,9 +132,6 @@ pub struct Forward {
 
 impl Desk {
     /// Puts the parts together.
-    ///
-    /// # Panics
-    /// Never: HMAC takes keys of any length.
     #[must_use]
     pub fn new(parts: DeskParts) -> Self {
         Self {
@@ -156,8 +151,7 @@ impl Desk {
             rhythms: Cache::new(RHYTHMS_MAX),
             moved: Cache::new(MOVED_MAX),
             reported: Reported::new(REPORTED_MAX),
-            binding: Hmac::new_from_slice(&parts.binding_key)
-                .expect("HMAC takes keys of any length"),
+            binding: BindingKey::new(&parts.binding_key),
         }
     }
 

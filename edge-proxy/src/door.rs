@@ -24,11 +24,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::answer::Answer;
 use crate::client::Cidr;
 use crate::config::LimitsConfig;
+use crate::connections::Connections;
 use crate::desk::{self, BODY_BYTES_MAX, Desk, Outcome};
 use crate::h2::Http2;
 use crate::head::{FIELDS_MAX, Head, Read};
 use crate::hot::Peer;
+use crate::passage::Passage;
 use crate::proxy::{BODY_TIME_MAX, CLIENT_WRITE_MAX, Dealt, Proxy};
+use crate::relay::{Relay, Relayed};
 use crate::stream::{self, Stream as Follow};
 use crate::visit::Visit;
 use crate::wire::{Date, OUT_BYTES_MAX, Prebuilt};
@@ -43,6 +46,8 @@ const REFUSAL_TIME: Duration = Duration::from_secs(2);
 const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 const MALFORMED: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -50,8 +55,10 @@ const MALFORMED: &[u8] =
 pub struct Door {
     proxy: Arc<HttpProxy<Proxy>>,
     http2: Arc<Http2>,
+    relay: Relay,
     desk: Arc<Desk>,
     trusted: Vec<Cidr>,
+    connections: Arc<Connections>,
     head_bytes_max: usize,
     head_time_max: Duration,
     idle_time_max: Duration,
@@ -118,6 +125,7 @@ impl Door {
     #[must_use]
     pub fn new(
         proxy: HttpProxy<Proxy>,
+        relay: Relay,
         desk: Arc<Desk>,
         trusted: Vec<Cidr>,
         limits: &LimitsConfig,
@@ -132,6 +140,12 @@ impl Door {
         Self {
             proxy,
             http2: Arc::new(http2),
+            relay,
+            connections: Arc::new(Connections::new(
+                limits.connections_max,
+                limits.connections_per_network_max,
+                desk.metrics.connections.clone(),
+            )),
             desk,
             trusted,
             head_bytes_max: limits.head_bytes_max,
@@ -220,6 +234,7 @@ impl Door {
         shutdown: &ShutdownWatch,
     ) -> Done {
         let Asked { head, head_bytes, body_bytes, is_last } = *asked;
+        let is_head = head.method == http::Method::HEAD;
         let now = Timestamp::now();
         let Ok(visit) = Visit::read(&head, peer.addr, peer.is_tls, &self.trusted, now) else {
             return self.hand_on(stream, buffer, None, shutdown).await;
@@ -230,27 +245,40 @@ impl Door {
                 return self.hand_on(stream, buffer, None, shutdown).await;
             }
             if let Err(answer) = self.desk.charge_body(&visit) {
-                return self.write(stream, &answer, &head, true).await;
+                return self.write(stream, &answer, is_head, true).await;
             }
             let body = read_up_to(&mut stream, buffer, whole_bytes);
             match tokio::time::timeout(BODY_TIME_MAX, body).await {
                 Ok(true) => {}
                 Ok(false) => return Done::Closed,
-                Err(_) => return self.write(stream, &desk::body_too_slow(), &head, true).await,
+                Err(_) => return self.write(stream, &desk::body_too_slow(), is_head, true).await,
             }
         }
         match self.desk.deal(&visit, &buffer[head_bytes..whole_bytes]).await {
             Outcome::Answer(answer) => {
                 buffer.advance(whole_bytes);
-                self.write(stream, &answer, &head, is_last).await
+                self.write(stream, &answer, is_head, is_last).await
             }
             Outcome::Stream(follow) => {
                 self.push(stream, follow).await;
                 Done::Closed
             }
             Outcome::Forward(forward) => {
-                let dealt = Dealt::new(&visit, forward);
-                self.hand_on(stream, buffer, Some(dealt), shutdown).await
+                let passage = Passage::new(&visit, forward);
+                if !Relay::takes(&head, body_bytes) {
+                    let dealt = Dealt::new(passage, &head);
+                    return self.hand_on(stream, buffer, Some(dealt), shutdown).await;
+                }
+                buffer.advance(whole_bytes);
+                match self
+                    .relay
+                    .carry(&self.desk, &mut stream, buffer, head, passage, is_last)
+                    .await
+                {
+                    Relayed::Done if !is_last => Done::Ready(stream),
+                    Relayed::Done | Relayed::Broken => Done::Closed,
+                    Relayed::Failed(answer) => self.write(stream, &answer, is_head, true).await,
+                }
             }
         }
     }
@@ -301,16 +329,19 @@ impl Door {
         }
     }
 
-    async fn write(&self, stream: Stream, answer: &Answer, head: &Parts, is_last: bool) -> Done {
+    async fn write(&self, stream: Stream, answer: &Answer, is_head: bool, is_last: bool) -> Done {
         let mut out = Vec::new();
         let date = Date::at(Timestamp::now().as_secs());
-        let is_head = head.method == http::Method::HEAD;
         Prebuilt::new(answer).write(&mut out, &date, is_head, is_last);
         send(stream, &out, is_last).await
     }
 
+    fn count_refused(&self, why: &'static str) {
+        self.desk.metrics.connections_refused_total.with_label_values(&[why]).inc();
+    }
+
     async fn refuse(&self, stream: &mut Stream, why: &'static str, answer: &'static [u8]) {
-        self.desk.metrics.heads_refused_total.with_label_values(&[why]).inc();
+        self.count_refused(why);
         let written = async {
             stream.write_all(answer).await?;
             stream.flush().await
@@ -320,8 +351,7 @@ impl Door {
     }
 
     /// Serves one HTTP/1.1 connection to its end.
-    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
-        let peer = self.peer(&stream);
+    async fn serve(&self, mut stream: Stream, peer: Peer, shutdown: &ShutdownWatch) {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         let mut moment = Moment::new();
         // A connection that is only open when the edge stops is closed with its runtime.
@@ -438,15 +468,17 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
 impl ServerApp for Door {
     async fn process_new(
         self: &Arc<Self>,
-        stream: Stream,
+        mut stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            let peer = self.peer(&stream);
-            self.http2.serve(stream, &peer, shutdown).await;
-            return None;
+        let peer = self.peer(&stream);
+        let is_http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        match self.connections.count(peer.own_network()) {
+            Ok(_counted) if is_http2 => self.http2.serve(stream, &peer, shutdown).await,
+            Ok(_counted) => self.serve(stream, peer, shutdown).await,
+            Err(why) if is_http2 => self.count_refused(why.label()),
+            Err(why) => self.refuse(&mut stream, why.label(), TOO_MANY).await,
         }
-        self.serve(stream, shutdown).await;
         None
     }
 

@@ -47,6 +47,10 @@ pub const TARGETED: [&str; 6] = [
 /// Whether a client's field goes on to the origin; `name` is in lower case.
 #[must_use]
 pub fn goes_on(name: &str, is_from_proxy: bool) -> bool {
+    // Every name that does not go on begins with one of these.
+    if !name.starts_with(['w', 'x', 'f']) {
+        return true;
+    }
     let name = match name.contains('_') {
         true => Cow::Owned(name.replace('_', "-")),
         false => Cow::Borrowed(name),

@@ -84,6 +84,7 @@ fn compare(bytes: &[u8]) {
         if let Some(parts) = head.to_parts() {
             assert_eq!(parts.uri.path(), head.path(), "{text}");
             assert_eq!(parts.method, theirs.method, "{text}");
+            assert_eq!(parts.headers, theirs.headers, "{text}");
             // What is decided here is decided of the request that Pingora sends on.
             let target = parts.uri.path_and_query().unwrap();
             assert_eq!(target.as_str().as_bytes(), theirs.raw_path(), "{text}");

@@ -44,6 +44,12 @@ impl Peer {
         Self { addr, is_tls, is_trusted: trusted.iter().any(|range| range.contains(addr)) }
     }
 
+    /// The network at the other end, if it is not a proxy that carries the requests of others.
+    #[must_use]
+    pub fn own_network(&self) -> Option<Network> {
+        (!self.is_trusted).then(|| Network::of(self.addr))
+    }
+
     /// The network that the request's budget belongs to.
     fn network(&self, head: &Head<'_>, trusted: &[Cidr]) -> Network {
         if !self.is_trusted {

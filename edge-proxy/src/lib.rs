@@ -2,9 +2,10 @@
 //! lets in whom the controller counted, and proxies those inside to any origin.
 //!
 //! A request's way: `door` (bounds, and HTTP/1.1 that we answer) → `hot` (prebuilt answers) → `desk`
-//! (deals) → `decide` (policy) → `proxy` (Pingora: what goes to the origin, and HTTP/2). The desk
-//! reads `credentials`, issues `places`, knows browsers again in `binding`, and answers our own
-//! addresses in `queue_api`, `priority` and `transfer`.
+//! (deals) → `decide` (policy) → `relay` (usual requests to the origin) or `proxy` (Pingora: all
+//! others, and HTTP/2); `passage` says what both make of request and answer. The desk reads
+//! `credentials`, issues `places`, knows browsers again in `binding`, and answers our own addresses
+//! in `queue_api`, `priority` and `transfer`.
 
 mod accept;
 mod admin;
@@ -12,6 +13,7 @@ mod answer;
 mod binding;
 mod client;
 mod config;
+mod connections;
 mod controller;
 mod cookies;
 mod credentials;
@@ -30,10 +32,12 @@ mod metrics;
 mod numbers;
 mod outbox;
 mod pages;
+mod passage;
 mod places;
 mod priority;
 mod proxy;
 mod queue_api;
+mod relay;
 mod route;
 mod score;
 mod start;

@@ -14,6 +14,8 @@ pub struct Metrics {
     waits_total: IntCounter,
     /// Of these, shared documents.
     documents_total: IntCounter,
+    /// Of these, requests that a pass let through.
+    forwards_total: IntCounter,
     /// Requests refused by a rate limit, by budget.
     pub limited_total: IntCounterVec,
     /// Statements refused, by reason.
@@ -30,8 +32,10 @@ pub struct Metrics {
     pub origin_seconds: Histogram,
     /// Requests to the origin that failed or were answered 5xx.
     pub origin_errors_total: IntCounter,
-    /// Request heads that were cut off, by why.
-    pub heads_refused_total: IntCounterVec,
+    /// Connections open now.
+    pub connections: IntGauge,
+    /// Connections ended without an answer from the desk, by why.
+    pub connections_refused_total: IntCounterVec,
     /// Places shown by another browser than they were issued to.
     pub shared_places_total: IntCounter,
     /// Passes shown by another browser than joined; each is counted once.
@@ -62,6 +66,11 @@ impl Metrics {
             "Requests to the origin under way; rises first when the origin slows down.",
         )?;
         registry.register(Box::new(origin_in_flight.clone()))?;
+        let connections = IntGauge::new(
+            "edge_connections",
+            "Connections of visitors that are open; near `connections_max` new ones are refused.",
+        )?;
+        registry.register(Box::new(connections.clone()))?;
         let buckets = prometheus::exponential_buckets(0.001, 2.0, 15)?;
         let origin_seconds = Histogram::with_opts(
             HistogramOpts::new("edge_origin_seconds", "Time to the origin's first byte.")
@@ -76,6 +85,7 @@ impl Metrics {
         Ok(Self {
             waits_total: decisions_total.with_label_values(&["wait"]),
             documents_total: decisions_total.with_label_values(&["document"]),
+            forwards_total: decisions_total.with_label_values(&["forward"]),
             decisions_total,
             limited_total: counters(
                 "edge_limited_total",
@@ -94,9 +104,10 @@ impl Metrics {
                 "Calls to the controller without an answer, by call; visitors are told to hold on.",
                 "call",
             )?,
-            heads_refused_total: counters(
-                "edge_heads_refused_total",
-                "Connections closed before a request was read, by why: slow, large or malformed heads.",
+            connections_refused_total: counters(
+                "edge_connections_refused_total",
+                "Connections ended early, by why: slow, large or malformed heads, too many at once \
+                 (`full`), or too many of one network.",
                 "why",
             )?,
             origin_errors_total: counter(
@@ -116,6 +127,7 @@ impl Metrics {
                 "edge_dropped_reports_total",
                 "Reports to the controller dropped because it was silent for too long, or refused them.",
             )?,
+            connections,
             origin_in_flight,
             origin_seconds,
             registry,
@@ -125,9 +137,10 @@ impl Metrics {
     /// Counts one decided request.
     pub fn decided(&self, verdict: &'static str) {
         match verdict {
-            // Told apart beforehand: these two are counted more often than all others together.
+            // Told apart beforehand: these are counted more often than all others together.
             "wait" => self.waits_total.inc(),
             "document" => self.documents_total.inc(),
+            "forward" => self.forwards_total.inc(),
             _ => self.decisions_total.with_label_values(&[verdict]).inc(),
         }
     }

@@ -35,7 +35,7 @@ impl Desk {
         let Some(key) = key.filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len())) else {
             return Id128::random();
         };
-        let mut mac = self.binding.clone();
+        let mut mac = self.binding.mac();
         let line = room.room.line.to_string();
         for part in ["waiting-room visitor", room.event().as_str(), &line, key] {
             mac.update(part.as_bytes());

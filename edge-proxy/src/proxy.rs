@@ -1,31 +1,25 @@
 //! Carries requests between Pingora and the desk: reads the head, writes the answer, or sends the
 //! request on with the pass's facts and brings the origin's answer back.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use admission_api::{EndReason, headers};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderValue;
-use http::header::{CACHE_CONTROL, COOKIE};
 use keys::Timestamp;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, OrErr as _, Result};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::accept::Wants;
 use crate::answer::Answer;
 use crate::client::Cidr;
-use crate::cookies::{self, Kind};
-use crate::desk::{self, BODY_BYTES_MAX, Desk, Forward, Outcome};
-use crate::fields;
+use crate::desk::{self, BODY_BYTES_MAX, Desk, Outcome};
+use crate::passage::{self, Passage};
 use crate::stream;
 use crate::visit::{Visit, is_plain_target};
-use crate::words::Language;
 
 /// A client that takes longer than this to accept one write is dropped.
 pub const CLIENT_WRITE_MAX: Duration = Duration::from_secs(30);
@@ -49,20 +43,13 @@ pub struct Proxy {
 /// What is remembered of a request while it is proxied.
 #[derive(Default)]
 pub struct Context {
-    forward: Option<Box<Forward>>,
+    passage: Option<Passage>,
     body_bytes: u64,
-    asked_at: Option<Instant>,
-    is_answered: bool,
-    is_secure: bool,
-    is_from_proxy: bool,
-    client: String,
-    wants: Option<Wants>,
 }
 
 /// What was decided of a request before Pingora reads it.
 pub struct Dealt {
-    forward: Box<Forward>,
-    context: Context,
+    passage: Passage,
     method: http::Method,
     /// Path and query, as judged.
     target: String,
@@ -74,16 +61,11 @@ tokio::task_local! {
 }
 
 impl Dealt {
-    /// What `forward` says of the request.
+    /// The way of a request that is let through.
     #[must_use]
-    pub fn new(visit: &Visit<'_>, forward: Box<Forward>) -> Self {
-        let target = visit.head.uri.path_and_query().map_or("/", |target| target.as_str());
-        Self {
-            forward,
-            context: Context::of(visit),
-            method: visit.head.method.clone(),
-            target: target.to_owned(),
-        }
+    pub fn new(passage: Passage, head: &http::request::Parts) -> Self {
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        Self { passage, method: head.method.clone(), target: target.to_owned() }
     }
 
     /// Runs what reads and proxies that request.
@@ -100,37 +82,22 @@ impl Dealt {
     }
 }
 
-impl Context {
-    fn of(visit: &Visit<'_>) -> Self {
-        Self {
-            wants: Some(visit.wants()),
-            is_secure: visit.is_secure,
-            is_from_proxy: visit.is_from_proxy,
-            client: visit.addr.to_string(),
-            ..Self::default()
-        }
-    }
-}
-
 impl Proxy {
     /// Lets a request on, unless it says that its body is too long.
     async fn let_on(
         &self,
         session: &mut Session,
         ctx: &mut Context,
-        forward: Box<Forward>,
+        passage: Passage,
     ) -> Result<bool> {
         let fields = &session.req_header().headers;
         let length = fields.get("content-length").and_then(|text| text.to_str().ok()?.parse().ok());
-        if length.is_some_and(|length: u64| length > forward.body_bytes_max) {
-            let host = fields.get("host").and_then(|host| host.to_str().ok());
-            let host = host.unwrap_or_default().to_owned();
-            let wants = ctx.wants.unwrap_or(Wants::Data);
-            let answer = self.desk.origin_failed(wants, language_of(session), &host, 413);
+        if length.is_some_and(|length: u64| length > passage.forward.body_bytes_max) {
+            let answer = passage.too_long(&self.desk, session.req_header());
             self.write_last(session, answer).await?;
             return Ok(true);
         }
-        ctx.forward = Some(forward);
+        ctx.passage = Some(passage);
         Ok(false)
     }
 
@@ -201,9 +168,8 @@ impl ProxyHttp for Proxy {
         }
         session.as_downstream_mut().set_read_timeout(Some(CLIENT_READ_MAX));
         session.as_downstream_mut().set_write_timeout(Some(CLIENT_WRITE_MAX));
-        if let Some(Dealt { forward, context, .. }) = Dealt::of(session.req_header()) {
-            *ctx = context;
-            return self.let_on(session, ctx, forward).await;
+        if let Some(Dealt { passage, .. }) = Dealt::of(session.req_header()) {
+            return self.let_on(session, ctx, passage).await;
         }
         let now = Timestamp::now();
         let peer = session.client_addr().and_then(|addr| addr.as_inet()).map(|addr| addr.ip());
@@ -220,7 +186,6 @@ impl ProxyHttp for Proxy {
             self.write(session, desk::no_host()).await?;
             return Ok(true);
         };
-        *ctx = Context::of(&visit);
         let body = if self.desk.reads_body(&visit) {
             if let Err(answer) = self.desk.charge_body(&visit) {
                 self.write_last(session, answer).await?;
@@ -246,7 +211,9 @@ impl ProxyHttp for Proxy {
                 self.write(session, answer).await?;
                 Ok(true)
             }
-            Outcome::Forward(forward) => self.let_on(session, ctx, forward).await,
+            Outcome::Forward(forward) => {
+                self.let_on(session, ctx, Passage::new(&visit, forward)).await
+            }
             Outcome::Stream(follow) => {
                 Self::push(session, follow).await?;
                 Ok(true)
@@ -255,9 +222,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        if ctx.asked_at.is_none() {
-            self.desk.metrics.origin_in_flight.inc();
-            ctx.asked_at = Some(Instant::now());
+        if let Some(passage) = &mut ctx.passage {
+            passage.ask(&self.desk);
         }
         // Asked again over another connection, it gets the body from the beginning.
         ctx.body_bytes = 0;
@@ -276,7 +242,7 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         ctx.body_bytes += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        let bytes_max = ctx.forward.as_ref().map_or(0, |forward| forward.body_bytes_max);
+        let bytes_max = ctx.passage.as_ref().map_or(0, |passage| passage.forward.body_bytes_max);
         if ctx.body_bytes > bytes_max {
             return Error::e_explain(ErrorType::HTTPStatus(413), "request body too long");
         }
@@ -289,42 +255,7 @@ impl ProxyHttp for Proxy {
         upstream: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        // The origin is asked for what was judged, also if a whole URL came.
-        if !upstream.raw_path().starts_with(b"/") && upstream.raw_path() != b"*" {
-            let target = upstream.uri.path_and_query().map_or("/", |target| target.as_str());
-            let target = target.to_owned();
-            upstream.set_raw_path(target.as_bytes())?;
-        }
-        let names = upstream.headers.keys();
-        let dropped = names.filter(|name| !fields::goes_on(name.as_str(), ctx.is_from_proxy));
-        for name in dropped.cloned().collect::<Vec<_>>() {
-            upstream.remove_header(&name);
-        }
-        let kept: Vec<Vec<u8>> = upstream
-            .headers
-            .get_all("cookie")
-            .iter()
-            .filter_map(|field| cookies::without_ours(field.as_bytes()))
-            .collect();
-        upstream.remove_header(&COOKIE);
-        if !kept.is_empty() {
-            let kept = HeaderValue::from_bytes(&kept.join(&b"; "[..]))
-                .or_err(ErrorType::InvalidHTTPHeader, "cookie")?;
-            upstream.insert_header(COOKIE, kept)?;
-        }
-        upstream.insert_header(fields::FORWARDED_FOR, &ctx.client)?;
-        let scheme = HeaderValue::from_static(if ctx.is_secure { "https" } else { "http" });
-        upstream.insert_header(fields::FORWARDED_PROTO, scheme)?;
-        if let Some(pass) = ctx.forward.as_ref().and_then(|forward| forward.pass.as_ref()) {
-            let claims = &pass.claims;
-            upstream.insert_header(fields::PASS, pass.sealed.as_str())?;
-            upstream.insert_header(fields::EVENT, claims.aud.as_str())?;
-            upstream.insert_header(fields::VISITOR, claims.sub.to_string())?;
-            upstream.insert_header(fields::LANE, HeaderValue::from_static(claims.lane.label()))?;
-            upstream.insert_header(fields::RISK, HeaderValue::from_static(claims.risk.label()))?;
-            upstream.insert_header(fields::UNTIL, HeaderValue::from(claims.exp.as_secs()))?;
-        }
-        Ok(())
+        ctx.passage.as_ref().map_or(Ok(()), |passage| passage.make_request(upstream))
     }
 
     async fn response_filter(
@@ -333,7 +264,6 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let command = response.remove_header(headers::COMMAND);
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             // From here on both sides may be silent for as long as they like.
             session.as_downstream_mut().set_read_timeout(None);
@@ -341,54 +271,8 @@ impl ProxyHttp for Proxy {
             // The answer itself is still to come.
             return Ok(());
         }
-        if let Some(asked_at) = ctx.asked_at {
-            let elapsed = asked_at.elapsed();
-            self.desk.metrics.origin_seconds.observe(elapsed.as_secs_f64());
-            ctx.is_answered = true;
-            if response.status.is_server_error() {
-                self.desk.metrics.origin_errors_total.inc();
-                self.desk.outbox.origin_failed();
-            } else {
-                self.desk.outbox.origin_answered(elapsed.as_secs_f64() * 1000.0);
-            }
-        }
-        let Some(forward) = &ctx.forward else { return Ok(()) };
-        response.insert_header(fields::VERDICT, HeaderValue::from_static(forward.verdict))?;
-        let Some((room, pass)) = forward.room.as_ref().zip(forward.pass.as_ref()) else {
-            return Ok(());
-        };
-        // What somebody inside sees is not for a shared cache: those in line would get it.
-        let cache = response.headers.get_all("cache-control").iter();
-        let private = fields::only_private(cache.map(|value| value.to_str().unwrap_or("no-store")));
-        let private = match private {
-            Cow::Borrowed(text) => HeaderValue::from_static(text),
-            Cow::Owned(text) => {
-                HeaderValue::try_from(text).or_err(ErrorType::InvalidHTTPHeader, "cache-control")?
-            }
-        };
-        response.insert_header(CACHE_CONTROL, private)?;
-        for name in fields::TARGETED {
-            response.remove_header(name);
-        }
-        let reason = match command.as_ref().and_then(|value| value.to_str().ok()) {
-            Some(headers::COMMAND_REVOKE) => Some(EndReason::Revoked),
-            Some(headers::COMMAND_FINISH) => Some(EndReason::Finished),
-            _ => None,
-        };
-        if let Some(reason) = reason {
-            self.desk.end(pass, reason, Timestamp::now());
-        }
-        if reason == Some(EndReason::Revoked) {
-            for kind in [Kind::Pass, Kind::Place] {
-                let cookie = cookies::clear(kind, room.event(), ctx.is_secure);
-                response.append_header("set-cookie", cookie)?;
-            }
-        } else {
-            for cookie in &forward.cookies {
-                response.append_header("set-cookie", cookie)?;
-            }
-        }
-        Ok(())
+        let passage = ctx.passage.as_mut();
+        passage.map_or(Ok(()), |passage| passage.take_answer(&self.desk, response))
     }
 
     async fn fail_to_proxy(
@@ -397,19 +281,13 @@ impl ProxyHttp for Proxy {
         error: &Error,
         ctx: &mut Context,
     ) -> FailToProxy {
-        let is_upstream = *error.esource() == pingora_core::ErrorSource::Upstream;
-        let status = match error.etype() {
-            ErrorType::HTTPStatus(status) => *status,
-            ErrorType::ConnectTimedout | ErrorType::ReadTimedout if is_upstream => 504,
-            _ if is_upstream => 502,
-            // The client is gone; nobody would read an answer.
-            _ => 0,
+        let asked = session.req_header();
+        let answer = match &ctx.passage {
+            Some(passage) => passage.failure(&self.desk, asked, error),
+            None => passage::failure(&self.desk, Wants::Data, asked, error),
         };
-        if status > 0 && session.response_written().is_none() {
-            let host = session.req_header().headers.get("host").and_then(|host| host.to_str().ok());
-            let host = host.unwrap_or_default().to_owned();
-            let wants = ctx.wants.unwrap_or(Wants::Data);
-            let answer = self.desk.origin_failed(wants, language_of(session), &host, status);
+        let status = answer.as_ref().map_or(0, |answer| answer.status);
+        if let Some(answer) = answer.filter(|_| session.response_written().is_none()) {
             // If even this cannot be written, the client is gone.
             let _ = self.write_last(session, answer).await;
         }
@@ -422,21 +300,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, _: &mut Session, error: Option<&Error>, ctx: &mut Context) {
-        if ctx.asked_at.is_none() {
-            return;
-        }
-        self.desk.metrics.origin_in_flight.dec();
-        let is_upstream =
-            error.is_some_and(|error| *error.esource() == pingora_core::ErrorSource::Upstream);
-        if is_upstream && !ctx.is_answered {
-            self.desk.metrics.origin_errors_total.inc();
-            self.desk.outbox.origin_failed();
+        if let Some((passage, error)) = ctx.passage.as_ref().zip(error) {
+            passage.count_failure(&self.desk, error);
         }
     }
-}
-
-/// The language that a visitor asks for.
-fn language_of(session: &Session) -> Language {
-    let asked = session.req_header().headers.get("accept-language");
-    Language::wanted(asked.and_then(|value| value.to_str().ok()))
 }

@@ -27,6 +27,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::pages::Pages;
 use crate::proxy::Proxy;
+use crate::relay::Relay;
 use crate::template::{Template, TemplateError};
 use crate::{admin, sync};
 
@@ -188,16 +189,17 @@ fn service(config: &EdgeConfig, desk: &Arc<Desk>, tls: Option<TlsSettings>) -> S
     peer.options.read_timeout = Some(Duration::from_secs(origin.read_secs_max));
     peer.options.write_timeout = Some(Duration::from_secs(origin.read_secs_max));
     peer.options.idle_timeout = Some(Duration::from_secs(30));
+    let conf = Arc::new(ServerConf { threads: config.threads, ..ServerConf::default() });
+    let relay = Relay::new(&conf, peer.clone());
     let proxy = Proxy {
         desk: Arc::clone(desk),
         trusted: config.client.trusted_proxies.clone(),
         origin: peer,
         idle_secs: config.limits.idle_secs_max,
     };
-    let conf = Arc::new(ServerConf { threads: config.threads, ..ServerConf::default() });
     let proxy = http_proxy(&conf, proxy);
-    let door =
-        Door::new(proxy, Arc::clone(desk), config.client.trusted_proxies.clone(), &config.limits);
+    let trusted = config.client.trusted_proxies.clone();
+    let door = Door::new(proxy, relay, Arc::clone(desk), trusted, &config.limits);
     let mut listeners = Listeners::new();
     let buffers = L4BufferSettings::new(WRITE_BUFFER_BYTES, WRITE_BUFFER_BYTES);
     let mut listener = ListenerConfig::tcp(LISTENER).l4_buffer(buffers);
