@@ -77,6 +77,8 @@ struct Intent {
     created: u64,
     error: Option<Value>,
     metadata: BTreeMap<String, String>,
+    /// Where its buyer's bank is, and where the buyer goes from there; only if the shop said so.
+    challenge: Option<(String, String)>,
 }
 
 #[derive(Debug, Clone)]
@@ -155,9 +157,15 @@ pub struct Books {
     scripts: Vec<Script>,
     calls: BTreeMap<Call, u64>,
     next_id: u64,
+    /// Where we are.
+    base_url: String,
 }
 
 impl Books {
+    pub(crate) fn at(base_url: String) -> Self {
+        Self { base_url, ..Self::default() }
+    }
+
     pub(crate) fn add_script(&mut self, script: Script) {
         self.scripts.push(script);
     }
@@ -279,6 +287,9 @@ impl Books {
             created: asked.now_secs,
             error: None,
             metadata: asked.metadata(),
+            challenge: asked
+                .get("return_url")
+                .map(|back| (format!("{}/bank/{id}", self.base_url), back.to_owned())),
         };
         if let Some(token) = asked.token()
             && !is_method(token)
@@ -408,6 +419,15 @@ impl Books {
         Answer::new(200, list("/v1/payment_intents/search", page, false))
     }
 
+    /// Where the buyer goes who has answered their bank.
+    pub(crate) fn challenged(&mut self, id: &str, is_passed: bool) -> Option<String> {
+        let (_, back) = self.intents.get(id)?.challenge.clone()?;
+        let status = if is_passed { "succeeded" } else { "failed" };
+        let separator = if back.contains('?') { '&' } else { '?' };
+        let url = format!("{back}{separator}payment_intent={id}&redirect_status={status}");
+        self.authenticate(id, is_passed).then_some(url)
+    }
+
     pub(crate) fn authenticate(&mut self, id: &str, is_passed: bool) -> bool {
         if self.status(id) != Some("requires_action") {
             return false;
@@ -513,8 +533,12 @@ impl Intent {
     fn json(&self) -> Value {
         let id = &self.id;
         let capturable = if self.status == "requires_capture" { self.amount } else { 0 };
-        let next_action = match self.status {
-            "requires_action" => json!({
+        let next_action = match (self.status, &self.challenge) {
+            ("requires_action", Some((url, back))) => json!({
+                "type": "redirect_to_url",
+                "redirect_to_url": {"url": url, "return_url": back},
+            }),
+            ("requires_action", None) => json!({
                 "type": "use_stripe_sdk",
                 "use_stripe_sdk": {"type": "three_d_secure_redirect", "intent": id},
             }),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{MethodRouter, get, post};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
@@ -23,13 +23,14 @@ const SILENT_FOR: Duration = Duration::from_secs(120);
 /// All routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
-        .route("/v1/payment_intents", post(create).get(list))
-        .route("/v1/payment_intents/search", get(search))
+        .route("/v1/payment_intents", reading(Books::list).post(create))
+        .route("/v1/payment_intents/search", reading(Books::search))
         .route("/v1/payment_intents/{id}", get(retrieve))
         .route("/v1/payment_intents/{id}/confirm", post(confirm))
         .route("/v1/payment_intents/{id}/capture", post(capture))
         .route("/v1/payment_intents/{id}/cancel", post(cancel))
-        .route("/v1/refunds", post(refund).get(refunds))
+        .route("/v1/refunds", reading(Books::refunds).post(refund))
+        .route("/bank/{id}", get(challenge).post(challenged))
         .route("/admin/ledger", get(ledger))
         .route("/admin/scripts", post(add_script).delete(clear_scripts))
         .route("/admin/intents/{id}/authenticate", post(authenticate))
@@ -164,34 +165,31 @@ async fn retrieve(
     request.carry_out(Call::Retrieve, |books, _, _| books.retrieve(&id)).await
 }
 
-async fn list(
-    State(shared): Books_,
-    headers: HeaderMap,
-    uri: Uri,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let request = Request::new(shared, headers, &uri, query.unwrap_or_default().as_bytes());
-    request.carry_out(Call::List, |books, asked, _| books.list(asked)).await
+/// A route that only looks: what is asked is in the query.
+fn reading(read: fn(&Books, &Asked) -> Answer) -> MethodRouter<Arc<Shared>> {
+    get(async move |State(shared): Books_, headers: HeaderMap, uri: Uri| {
+        let query = uri.query().unwrap_or_default().as_bytes();
+        let request = Request::new(shared, headers, &uri, query);
+        request.carry_out(Call::List, |books, asked, _| read(books, asked)).await
+    })
 }
 
-async fn search(
-    State(shared): Books_,
-    headers: HeaderMap,
-    uri: Uri,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let request = Request::new(shared, headers, &uri, query.unwrap_or_default().as_bytes());
-    request.carry_out(Call::List, |books, asked, _| books.search(asked)).await
+/// The page of the buyer's bank, where Stripe sends whoever must do something first.
+async fn challenge(Path(id): Path<String>) -> Response {
+    let answer = |passed: bool, word: &str| {
+        format!("<form method=post><button name=is_passed value={passed}>{word}</button></form>")
+    };
+    let page = format!("<title>{id}</title>{}{}", answer(true, "Yes"), answer(false, "No"));
+    Html(page).into_response()
 }
 
-async fn refunds(
-    State(shared): Books_,
-    headers: HeaderMap,
-    uri: Uri,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let request = Request::new(shared, headers, &uri, query.unwrap_or_default().as_bytes());
-    request.carry_out(Call::List, |books, asked, _| books.refunds(asked)).await
+async fn challenged(State(shared): Books_, Path(id): Path<String>, body: Bytes) -> Response {
+    let is_passed =
+        form_urlencoded::parse(&body).any(|said| said == ("is_passed".into(), "true".into()));
+    match shared.with(|books| books.challenged(&id, is_passed)) {
+        Some(url) => Redirect::to(&url).into_response(),
+        None => StatusCode::CONFLICT.into_response(),
+    }
 }
 
 async fn ledger(State(shared): Books_) -> Response {

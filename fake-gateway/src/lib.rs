@@ -55,7 +55,7 @@ impl FakeGateway {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             secret_key: secret_key.to_owned(),
-            books: Mutex::default(),
+            books: Mutex::new(Books::at(format!("http://{addr}"))),
             webhooks: Webhooks::default(),
         });
         let router = http::router(Arc::clone(&shared));

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import urllib.error
 import urllib.request
 
 import stripe
@@ -80,13 +81,35 @@ assert (intent.status, intent.next_action.type) == ("requires_action", "use_stri
 admin(f"intents/{intent.id}/authenticate", {"is_passed": True})
 assert intents.retrieve(intent.id).status == "requires_capture"
 
+# A challenge on a page of the bank's: there by an address, and back to the shop.
+back = "https://tickets.example.org/orders/1"
+redirected = create("r", "pm_card_threeDSecure2Required", return_url=back)
+assert redirected.next_action.type == "redirect_to_url", redirected
+assert redirected.next_action.redirect_to_url.return_url == back, redirected
+
+
+class Still(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+try:
+    bank = redirected.next_action.redirect_to_url.url
+    urllib.request.build_opener(Still).open(bank, data=b"is_passed=true")
+    raise AssertionError("expected a redirect")
+except urllib.error.HTTPError as answer:
+    assert answer.code == 303, answer
+    assert answer.headers["Location"].startswith(f"{back}?payment_intent={redirected.id}"), answer
+assert intents.retrieve(redirected.id).status == "requires_capture"
+intents.cancel(redirected.id)
+
 # Found by what the shop keeps with it.
 found = intents.search({"query": "metadata['payment']:'e'"})
 assert [i.id for i in found.data] == [intent.id]
 listed = intents.list({"limit": 2})
 assert listed.has_more and listed.data[0].id == intent.id
 everything = [i.id for i in intents.list({"limit": 2}).auto_paging_iter()]
-assert len(everything) == len(set(everything)) == 4, everything
+assert len(everything) == len(set(everything)) == 5, everything
 
 # A 500 is kept for its key; 429 is not.
 admin("scripts", {"on": "create", "status": 500, "effect": "happens", "times": 1})
@@ -102,10 +125,10 @@ refused(stripe.AuthenticationError, lambda: wrong.v1.payment_intents.retrieve(in
 
 totals = admin("ledger")["totals"]
 assert totals == {
-    "authorised": 5,
+    "authorised": 6,
     "reserved": 3,
     "captured": 1,
-    "voided": 1,
+    "voided": 2,
     "refunded": 1,
     "captured_amount": 400,
     "refunded_amount": 100,

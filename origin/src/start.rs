@@ -512,7 +512,7 @@ fn gateways(
             }
             GatewaySetup::Stripe(setup) => {
                 let failed = |source| StartError::Gateway { name: name.clone(), source };
-                Gateway::Stripe(Stripe::new(setup.clone()).map_err(failed)?)
+                Gateway::Stripe(Stripe::new(setup.clone(), &config.post.shop_url).map_err(failed)?)
             }
         };
         gateways.push((name.clone(), gateway));

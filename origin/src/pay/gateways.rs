@@ -328,7 +328,7 @@ mod tests {
             webhook_secrets: Vec::new(),
         };
         let name = GatewayName::try_from("a".to_owned()).unwrap();
-        let gateway = Gateway::Stripe(Stripe::new(setup).unwrap());
+        let gateway = Gateway::Stripe(Stripe::new(setup, "").unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
         let timeout = Duration::from_secs(1);
         let elapsed = Duration::from_secs(60);

@@ -82,7 +82,7 @@ impl Market {
                 secret_key: Secret::try_from(KEY.to_owned()).unwrap(),
                 webhook_secrets: Vec::new(),
             };
-            Gateway::Stripe(Stripe::new(setup).unwrap())
+            Gateway::Stripe(Stripe::new(setup, "").unwrap())
         };
         let gateways = vec![(name("a"), gateway(&a)), (name("b"), gateway(&b))];
         let passed_ms = Arc::new(AtomicU64::new(0));

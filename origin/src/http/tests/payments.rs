@@ -303,6 +303,30 @@ async fn a_buyer_who_must_do_something_first_is_told_what_and_webhooks_bring_the
 }
 
 #[tokio::test]
+async fn a_buyer_is_sent_to_their_bank_and_comes_back_to_the_order() {
+    let market = Market::open(&["a"], "shop_url = \"https://tickets.example.org/\"").await;
+    for (seat, is_passed) in [(1, true), (2, false)] {
+        let (ana, hold, _) = market.held(seat).await;
+        let asked = ana.pay(&hold, "pm_card_threeDSecure2Required", "k").await.succeeds(202);
+        let redirect = &asked["payment"]["next_action"]["redirect_to_url"];
+        let page = format!("https://tickets.example.org/orders/{}", text(&asked["order"]));
+        assert_eq!(redirect["return_url"], page);
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let bank = client.build().unwrap().post(text(&redirect["url"]));
+        let answered = bank.form(&[("is_passed", is_passed)]).send().await.unwrap();
+        let back = answered.headers()["location"].to_str().unwrap();
+        assert!(back.starts_with(&page), "{back}");
+        let resume = format!("/api/v1/orders/{}/resume", text(&asked["order"]));
+        let resumed = market.house.client.post(format!("{}{resume}", market.house.base));
+        let seen = market.house.send(resumed).await;
+        match is_passed {
+            true => assert_eq!(seen.succeeds(200)["state"], "confirmed"),
+            false => drop(seen.is(402, "payment-declined")),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_buyer_who_fails_the_challenge_has_the_hold_again() {
     let market = Market::open(&["a"], "").await;
     let (ana, hold, total) = market.held(1).await;

@@ -53,7 +53,7 @@ impl Mock {
             secret_key: Secret::try_from("sk_test_of_the_mock_0123456789".to_owned()).unwrap(),
             webhook_secrets: Vec::new(),
         };
-        let mock = Self { process, stripe: Stripe::new(setup).unwrap() };
+        let mock = Self { process, stripe: Stripe::new(setup, "").unwrap() };
         for _ in 0..TRIES {
             match mock.stripe.lookup(&known("pi_nobody")).await {
                 Err(GatewayError::Connection(_)) => {

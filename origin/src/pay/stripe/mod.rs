@@ -40,18 +40,20 @@ pub struct StripeSetup {
 pub struct Stripe {
     client: Client,
     setup: StripeSetup,
+    shop_url: String,
 }
 
 impl Stripe {
-    /// A client of that account.
+    /// A client of that account. Buyers whose bank asks them something come back to the shop at
+    /// `shop_url`; where that is empty, the shop's page has to ask with Stripe's own script.
     ///
     /// # Errors
     /// If the system has no trusted certificates.
-    pub fn new(setup: StripeSetup) -> Result<Self, reqwest::Error> {
+    pub fn new(setup: StripeSetup, shop_url: &str) -> Result<Self, reqwest::Error> {
         // An error means that the process has chosen a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-        Ok(Self { client, setup })
+        Ok(Self { client, setup, shop_url: shop_url.trim_end_matches('/').to_owned() })
     }
 
     /// What may sign its webhooks.
@@ -62,7 +64,7 @@ impl Stripe {
 
     pub(super) async fn authorise(&self, charge: &Charge) -> Result<Seen, GatewayError> {
         let Charge { authorisation, amount, currency, token } = charge;
-        let form = [
+        let mut form = vec![
             ("amount", amount.to_string()),
             ("currency", currency.code().to_ascii_lowercase()),
             ("capture_method", "manual".to_owned()),
@@ -72,6 +74,11 @@ impl Stripe {
             ("metadata[event]", authorisation.event.to_string()),
             ("metadata[payment]", authorisation.key()),
         ];
+        // With it, what the bank asks is `redirect_to_url`, else `use_stripe_sdk`.
+        if !self.shop_url.is_empty() {
+            let page = format!("{}/orders/{}", self.shop_url, authorisation.order);
+            form.push(("return_url", page));
+        }
         let request = self.call(Method::POST, "v1/payment_intents").form(&form);
         let key = format!("{}:authorise", authorisation.key());
         send(request.header("idempotency-key", key)).await?.intent()
