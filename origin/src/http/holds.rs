@@ -122,10 +122,20 @@ impl PickBody {
     }
 }
 
+/// Why more time is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ExtendBody {
-    reason: Extension,
+pub(super) struct ExtendBody {
+    #[serde(deserialize_with = "asked_for")]
+    pub(super) reason: Extension,
+}
+
+fn asked_for<'de, D: serde::Deserializer<'de>>(reason: D) -> Result<Extension, D::Error> {
+    let reason = Extension::deserialize(reason)?;
+    if Extension::ALL.contains(&reason) {
+        return Ok(reason);
+    }
+    Err(serde::de::Error::custom("expected checkout or more-time"))
 }
 
 async fn make_hold(

@@ -96,7 +96,18 @@ impl House {
     }
 
     fn try_open_with(log: Log, may_cut_damaged_tail: bool) -> Result<Self, PartitionError> {
-        let clocks = Clocks::default();
+        Self::try_open_both(log, may_cut_damaged_tail, Clocks::default())
+    }
+
+    fn try_open_at(log: Log, clocks: Clocks) -> Result<Self, PartitionError> {
+        Self::try_open_both(log, false, clocks)
+    }
+
+    fn try_open_both(
+        log: Log,
+        may_cut_damaged_tail: bool,
+        clocks: Clocks,
+    ) -> Result<Self, PartitionError> {
         let shelf = Arc::new(Shelf::new(40));
         let snapshots = second(&log);
         let setup = setup(log, &clocks, &shelf);
@@ -167,6 +178,29 @@ impl Drop for Folder {
 
 fn told(shelf: &Shelf) -> bytes::Bytes {
     shelf.told(crate::shelf::Form::Json, Duration::ZERO).plain
+}
+
+#[tokio::test]
+async fn who_starts_long_after_the_log_ended_gives_open_holds_their_time_back() {
+    const HOUR: u64 = 3_600_000;
+    let (_, handle) = memory();
+    let house = House::open(handle());
+    assert!(matches!(house.hold(&[1]).await, Ok(Reply::Hold(_))));
+    house.kill();
+    // Hours later, by clocks that may be wrong: the ten minutes begin now, and end.
+    for hours in [1, 2] {
+        let clocks = Clocks::default();
+        clocks.passed_ms.store(hours * HOUR, Ordering::Relaxed);
+        let house = House::try_open_at(handle(), clocks).unwrap();
+        assert!(matches!(&house.hold(&[1]).await, Ok(reply) if is_taken(reply)), "{hours}");
+        house.clocks.passed_ms.fetch_add(599_000, Ordering::Relaxed);
+        assert!(matches!(&house.hold(&[1]).await, Ok(reply) if is_taken(reply)), "{hours}");
+        if hours == 2 {
+            house.clocks.passed_ms.fetch_add(1_000, Ordering::Relaxed);
+            assert!(matches!(house.hold(&[1]).await, Ok(Reply::Hold(_))), "and not for ever");
+        }
+        house.kill();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,8 +38,11 @@ const SNAPSHOT_PATIENCE: u64 = 5;
 const APPEND_TRIES: u32 = 3;
 /// Pause between two of these.
 const APPEND_PAUSE: Duration = Duration::from_millis(50);
-/// A log that is further ahead of the clock than this at the start is worth a word.
+/// A log that is further ahead of the clock than this at the start, or behind it, is worth a word.
 const LOG_AHEAD: Duration = Duration::from_secs(120);
+/// A log that ended longer ago than this at the start: nothing was sold for so long, or the clock is
+/// ahead. Which of the two, nobody can tell us, so open holds get the time back either way.
+const OUTAGE_MIN: Duration = Duration::from_secs(10);
 /// How often an idle writer looks whether it is to stop, or a hold is overdue.
 const IDLE_TICK: Duration = Duration::from_millis(100);
 /// How long a writer without a working log waits before it tries again.
@@ -93,6 +96,8 @@ pub(super) struct Writer {
     /// Present while commands are decided.
     serving: Option<Serving>,
     changes_since_snapshot: u64,
+    /// When the log ended, if that is long ago and holds are to get the time back.
+    outage_since: Option<Timestamp>,
 }
 
 impl Writer {
@@ -133,11 +138,30 @@ impl Writer {
                 ahead.as_secs()
             );
         }
+        let outage = reading.wall.since(book.at);
+        let outage_since = (book.seq > 0 && outage > OUTAGE_MIN).then_some(book.at);
+        if outage_since.is_some() && outage > LOG_AHEAD {
+            tracing::warn!(
+                partition,
+                outage_secs = outage.as_secs(),
+                "the log of partition {partition} ended {} seconds ago: open holds get that time \
+                 back. If it did not end then, this machine's clock is ahead, check it",
+                outage.as_secs()
+            );
+        }
         let steady = Steady::new(book.at, reading);
         let changes_since_snapshot = replayed;
         let serving = None;
-        let mut writer =
-            Self { setup, claim, snapshots, steady, book, serving, changes_since_snapshot };
+        let mut writer = Self {
+            setup,
+            claim,
+            snapshots,
+            steady,
+            book,
+            serving,
+            changes_since_snapshot,
+            outage_since,
+        };
         writer.publish_all();
         writer.serving = Some(writer.up());
         Ok(writer)
@@ -262,9 +286,11 @@ impl Writer {
     pub(super) fn serve(&mut self, batch: &mut Vec<Job>) -> bool {
         let now = self.now();
         let mut entries = Vec::new();
+        self.give_time_back(now, &mut entries);
         self.expire(now, &mut entries);
         let decided = self.decide(batch, now, &mut entries);
         if entries.is_empty() {
+            self.outage_since = None;
             answer(decided);
             return true;
         }
@@ -283,6 +309,7 @@ impl Writer {
             return false;
         }
         failpoint!("append-done");
+        self.outage_since = None;
         self.book.seq += size;
         self.book.at = now;
         self.setup.metrics.changes_total.inc_by(size);
@@ -291,6 +318,15 @@ impl Writer {
         answer(decided);
         self.changes_since_snapshot += size;
         true
+    }
+
+    /// What is not written down in the end is decided again.
+    fn give_time_back(&mut self, now: Timestamp, entries: &mut Vec<Entry>) {
+        let Some(since) = self.outage_since else { return };
+        for (event, state) in &mut self.book.states {
+            let changes = state.give_time_back(since, now);
+            entries.extend(changes.into_iter().map(|c| Entry { event: event.clone(), change: c }));
+        }
     }
 
     fn expire(&mut self, now: Timestamp, entries: &mut Vec<Entry>) {
@@ -458,6 +494,8 @@ impl Writer {
             return Err(PartitionError::Fenced { partition });
         }
         let (book, replayed) = Book::load(&mut self.setup, &mut self.claim)?;
+        // It may have been given back in a record that was written unheard.
+        self.outage_since = self.outage_since.filter(|since| *since == book.at);
         self.book = book;
         self.changes_since_snapshot = replayed;
         self.publish_all();

@@ -104,6 +104,23 @@ impl State {
         }
     }
 
+    /// Gives back to holds, and to payments that are under way, what has passed since `since`:
+    /// nobody could pay then, or the clock is wrong and it has not passed at all.
+    pub fn give_time_back(&mut self, since: Timestamp, now: Timestamp) -> Vec<Change> {
+        let open = self.deadlines.iter().filter(|(until, _)| *until > since);
+        let changes: Vec<Change> = open
+            .map(|(until, hold)| Change::Extended {
+                hold: *hold,
+                by: Extension::Outage,
+                until: now.plus(until.since(since)),
+            })
+            .collect();
+        for change in &changes {
+            self.evolve(change, now).expect("what has a deadline can have another");
+        }
+        changes
+    }
+
     /// Until when a hold can stand at most.
     pub(super) fn longest(&self, hold: &Hold) -> Timestamp {
         hold.since.plus(self.rules.hold_max).max(hold.until)
@@ -163,10 +180,24 @@ impl State {
         until: Timestamp,
     ) -> Result<(), Misfit> {
         let missing = Misfit::NotThere { id, change: "extended" };
-        let held = self.holds.get_mut(&id).filter(|hold| hold.paying.is_none()).ok_or(missing)?;
-        self.deadlines.remove(&(held.until, id));
-        held.until = until;
-        held.extended.push(by);
+        let is_outage = by == Extension::Outage;
+        let may = |hold: &&mut Hold| hold.paying.is_none() || is_outage;
+        let held = self.holds.get_mut(&id).filter(may).ok_or(missing)?;
+        let before = match held.paying {
+            Some(order) => {
+                let missing = Misfit::NotThere { id: order, change: "extended" };
+                let order = self.orders.get_mut(&order).ok_or(missing)?;
+                order.payment.give_up_at.replace(until)
+            }
+            None => Some(std::mem::replace(&mut held.until, until)),
+        };
+        // Of the others one each is enough.
+        if !is_outage {
+            held.extended.push(by);
+        }
+        if let Some(before) = before {
+            self.deadlines.remove(&(before, id));
+        }
         self.deadlines.insert((until, id));
         Ok(())
     }

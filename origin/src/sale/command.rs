@@ -116,10 +116,12 @@ pub enum Extension {
     Checkout,
     /// The buyer needs more time than others.
     MoreTime,
+    /// Nobody could buy for a while, or so the clock says. It is given and never asked for.
+    Outage,
 }
 
 impl Extension {
-    /// All of them.
+    /// All that may be asked for.
     pub const ALL: [Self; 2] = [Self::Checkout, Self::MoreTime];
 }
 

@@ -7,8 +7,8 @@ use super::crowd::Begun;
 use super::till::{Key, Standing};
 use super::{ABSENT_AFTER, Simulation};
 use crate::sale::{
-    AfterCommand, CaptureDue, ChargeView, Command, GatewayName, Outcome, PaymentWork, RefundDue,
-    Reply, Settlement, Unsettled, VoidDue,
+    Action, AfterCommand, CaptureDue, ChargeView, Command, GatewayName, Outcome, PaymentWork,
+    RefundDue, Reply, Settlement, Unsettled, VoidDue,
 };
 
 /// Payments that processes are at.
@@ -170,7 +170,7 @@ impl Simulation {
         let outcome = match seen {
             Some(Standing::Captured) => Outcome::Captured { amount },
             Some(Standing::Declined | Standing::Voided) => Outcome::Declined { code: None },
-            Some(Standing::Absent | Standing::Authorised) | None => return,
+            Some(Standing::Absent | Standing::Waiting | Standing::Authorised) | None => return,
         };
         self.write_down(node, settlement((order, number), outcome, None), may_die);
     }
@@ -242,6 +242,10 @@ fn settlement(key: Key, outcome: Outcome, notice: Option<String>) -> Command {
 fn meaning(seen: Standing, amount: u64) -> Option<Outcome> {
     match seen {
         Standing::Absent => None,
+        Standing::Waiting => {
+            let (client_secret, next_action) = ("secret".to_owned(), serde_json::Value::Null);
+            Some(Outcome::ActionRequired(Action { client_secret, next_action }))
+        }
         Standing::Authorised => Some(Outcome::Authorised { amount }),
         Standing::Captured => Some(Outcome::Captured { amount }),
         Standing::Declined | Standing::Voided => Some(Outcome::Declined { code: None }),

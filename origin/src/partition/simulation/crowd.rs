@@ -10,7 +10,7 @@ use super::ABSENT_AFTER;
 use super::house::SEATS;
 use crate::sale::{
     AfterCommand, BeginPayment, ChargeView, Command, EntryStage, Extension, GatewayName, HoldView,
-    OrderStage, OrderView, Party, PartySeats, Pick, RefundAsk, Refusal, Reply, Want,
+    OrderStage, OrderView, Party, PartySeats, Pick, RefundAsk, Refusal, Reply, Scan, Want,
 };
 
 /// By how much time in the core may have run ahead while a hold stood; see [`crate::steady`].
@@ -69,6 +69,7 @@ enum About {
     Pay(Attempt),
     PayAgain(Id128),
     Refund(Id128),
+    Gate,
 }
 
 /// A payment that has begun, to be taken to the gateway by the process that was asked.
@@ -217,6 +218,13 @@ impl Buyer {
             let (command, _) = self.pay(attempt, chance);
             return (command, About::PayAgain(self.bought[at].order));
         }
+        // At the gate, now and then with what was given back.
+        if chance.chance(0.3)
+            && let Some((_, ticket)) = some(&bought.tickets, chance)
+        {
+            let scan = Scan { scan: id(chance), ticket, gate: "A".into(), at: None };
+            return (Command::After(AfterCommand::CheckIn(scan)), About::Gate);
+        }
         if bought.returning.is_none() {
             let left = bought.tickets.iter().map(|(_, ticket)| *ticket);
             let left: Vec<_> = left.filter(|t| !bought.returned.contains(t)).collect();
@@ -298,7 +306,12 @@ impl Buyer {
                 self.repeat(&key.unwrap_or_default(), &reply, history);
             }
             (About::Refund(order), Reply::Order(_)) => self.refunded(*order, history),
-            (About::Refund(_) | About::Release | About::Hold(_), _) => {}
+            // Somebody was let in with it meanwhile: there is nothing to give back any more.
+            (About::Refund(order), Reply::Refused(Refusal::TicketUsed { .. })) => {
+                let bought = self.bought.iter_mut().find(|bought| bought.order == *order);
+                bought.into_iter().for_each(|bought| bought.returning = None);
+            }
+            (About::Refund(_) | About::Release | About::Hold(_) | About::Gate, _) => {}
         }
         None
     }

@@ -99,9 +99,9 @@ impl House {
         self.nodes[node] = None;
     }
 
-    /// Starts a process; it stays down if somebody else's lease stands.
-    pub(super) fn start(&mut self, node: usize, may_cut_damaged_tail: bool) {
-        let set_ms = Arc::new(AtomicI64::new(0));
+    /// Starts a process whose clock is wrong by so much; it stays down if somebody else's lease stands.
+    pub(super) fn start(&mut self, node: usize, wrong_ms: i64, may_cut_damaged_tail: bool) {
+        let set_ms = Arc::new(AtomicI64::new(wrong_ms));
         let shelf = Arc::new(Shelf::new(SEATS));
         let mut setup = self.setup(node, &set_ms, &shelf);
         setup.may_cut_damaged_tail = may_cut_damaged_tail;

@@ -1,5 +1,6 @@
 //! A payment gateway that does what chance says: calls are lost on their way, answers on theirs,
-//! and some calls arrive when nobody waits for them any more. Its books are the oracle.
+//! some calls arrive when nobody waits for them any more, and some buyers are asked back by their
+//! bank. Its books are the oracle.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,8 @@ use loadtest::rng::Rng;
 pub(super) const CALL_MS_MAX: u64 = 30_000;
 /// Of how many calls one is lost, one has a lost answer, and one comes late.
 const CHAOS: u64 = 12;
+/// Share of payments of which the bank asks the buyer first.
+const ASKS_BACK: f64 = 0.15;
 
 /// An order, and which of its authorisations.
 pub(super) type Key = (Id128, u32);
@@ -19,6 +22,8 @@ pub(super) type Key = (Id128, u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     Absent,
+    /// The bank asks the buyer first.
+    Waiting,
     Authorised,
     Captured,
     Declined,
@@ -42,7 +47,7 @@ impl Entry {
 
 #[derive(Debug, Clone)]
 enum Call {
-    Authorise { amount: u64, is_good: bool },
+    Authorise { amount: u64, standing: Standing },
     Capture,
     Void,
     Refund { amount: u64, key: String },
@@ -73,7 +78,24 @@ impl Till {
         chance: &mut Rng,
         now: Timestamp,
     ) -> Option<Standing> {
-        self.call(key, Call::Authorise { amount, is_good }, chance, now)
+        let standing = match is_good {
+            _ if self.is_chaotic && chance.chance(ASKS_BACK) => Standing::Waiting,
+            true => Standing::Authorised,
+            false => Standing::Declined,
+        };
+        self.call(key, Call::Authorise { amount, standing }, chance, now)
+    }
+
+    /// One of the buyers who are asked back says yes, or no.
+    pub(super) fn answer_bank(&mut self, chance: &mut Rng) {
+        let waiting = self.books.values_mut().filter(|entry| entry.standing == Standing::Waiting);
+        let mut waiting: Vec<&mut Entry> = waiting.collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let at = chance.below(waiting.len() as u64) as usize;
+        let is_yes = chance.chance(0.8);
+        waiting[at].standing = if is_yes { Standing::Authorised } else { Standing::Declined };
     }
 
     pub(super) fn capture(
@@ -149,14 +171,15 @@ impl Till {
         let fresh =
             |amount, standing| Entry { amount, standing, refunds: BTreeMap::new(), at: now };
         match (self.books.get_mut(&key), call) {
-            (None, Call::Authorise { amount, is_good }) => {
-                let standing = if *is_good { Standing::Authorised } else { Standing::Declined };
-                self.books.insert(key, fresh(*amount, standing));
+            (None, Call::Authorise { amount, standing }) => {
+                self.books.insert(key, fresh(*amount, *standing));
             }
             (None, Call::Void) if self.closes_unused => {
                 self.books.insert(key, fresh(0, Standing::Voided));
             }
-            (Some(entry), Call::Void) if entry.standing == Standing::Authorised => {
+            (Some(entry), Call::Void)
+                if matches!(entry.standing, Standing::Authorised | Standing::Waiting) =>
+            {
                 entry.standing = Standing::Voided;
             }
             (Some(entry), Call::Capture) if entry.standing == Standing::Authorised => {

@@ -11,7 +11,10 @@ use super::super::Answer;
 use super::super::book::Book;
 use super::{Simulation, crowd};
 use crate::record::{self, Entry, FIRST_LINK};
-use crate::sale::{Change, Command, OrderStage, Refusal, Reply, Saved, State};
+use crate::sale::{
+    AfterCommand, AfterReply, Change, Command, Extension, OrderStage, Refusal, Reply, Saved, Scan,
+    State,
+};
 
 /// A change of the log, and when it was decided.
 type Logged = (Change, keys::Timestamp);
@@ -37,6 +40,7 @@ impl Simulation {
         if faults.is_empty() {
             let state = self.agree(&log, &mut faults);
             self.money(&state, &mut faults);
+            self.gates(&state, &mut faults);
             self.read_again(&state);
         }
         self.judge(&mut faults);
@@ -84,7 +88,7 @@ impl Simulation {
         }
         let last = book.states.remove(&self.house.event).expect("it is on sale");
         let mut state = self.house.fresh();
-        let mut given_up_at = BTreeMap::new();
+        let (mut given_up_at, mut paid_by) = (BTreeMap::new(), BTreeMap::new());
         for seq in 0..=log.len() as u64 {
             for (command, answer) in by_seq.remove(&seq).unwrap_or_default() {
                 if let Some(fault) = disagrees(&state, command, &answer.reply, log, seq) {
@@ -95,6 +99,12 @@ impl Simulation {
                 match change {
                     Change::PaymentBegun(begun) => {
                         given_up_at.insert(begun.order, begun.give_up_at);
+                        paid_by.insert(begun.hold, begun.order);
+                    }
+                    Change::Extended { hold, by: Extension::Outage, until } => {
+                        if let Some(order) = paid_by.get(hold) {
+                            given_up_at.insert(*order, Some(*until));
+                        }
                     }
                     // The seats go by a known outcome, or because nobody waits for it any more.
                     Change::PaymentDeclined { order, .. }
@@ -136,6 +146,26 @@ impl Simulation {
         }
         for (id, paid) in reserved.into_iter().filter(|(_, paid)| *paid > 0) {
             faults.push(format!("money: {paid} was paid for {id}, which is no order"));
+        }
+    }
+
+    /// Whether a gate opened once for a ticket, and never for one that was given back.
+    fn gates(&self, state: &State, faults: &mut Vec<String>) {
+        let mut let_in: BTreeMap<Id128, Id128> = BTreeMap::new();
+        for (command, answer) in &self.house.answers {
+            let Command::After(AfterCommand::CheckIn(Scan { scan, ticket, .. })) = command else {
+                continue;
+            };
+            if !matches!(answer.reply, Reply::After(AfterReply::Admitted { .. })) {
+                continue;
+            }
+            if let Some(before) = let_in.insert(*ticket, *scan).filter(|before| before != scan) {
+                faults.push(format!("gate: {ticket} let in {before} and {scan}"));
+            }
+        }
+        for order in state.orders().filter_map(|id| state.order(id)) {
+            let both = order.after.voids.keys().filter(|ticket| let_in.contains_key(ticket));
+            faults.extend(both.map(|ticket| format!("gate: {ticket} let in and was given back")));
         }
     }
 
