@@ -17,7 +17,7 @@ async function answer(button, isApproved) {
     await ask("/api/v1/payments/sandbox/challenge", { method: "POST", body });
     location.assign(orderUrl);
   } catch (error) {
-    byId("bank-note").textContent = error.code === "invalid-request" ? "This bank has no question for you. Go back to your order." : reasonFor(error).text;
+    byId("bank-note").textContent = ["invalid-request", "unknown-order"].includes(error.code) ? "This bank has no question for you. Go back to your order." : reasonFor(error).text;
     button.classList.remove("is-busy");
   }
 }

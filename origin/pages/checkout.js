@@ -2,8 +2,8 @@
 // them back.
 //
 // The seats come from the map or from the waitlist; what differs is in the `till`:
-// `{sale, ordersPath, named, holdPath | null, release()}`, where `named` is what an order says of the
-// hold. Only a hold with a path can be extended.
+// `{sale, ordersPath, named, release(), extend(reason)}`, where `named` is what an order says of the
+// hold.
 
 import { ask, eventPath, Refusal } from "./api.js";
 import { billOf } from "./bill.js";
@@ -31,7 +31,13 @@ const storageKey = (sale) => `hold:${sale}`;
 /// Where seats chosen on the map are paid.
 export const mapTill = (event, hold) => {
   const holdPath = eventPath(event, `/holds/${hold}`);
-  return { sale: event, ordersPath: eventPath(event, "/orders"), named: { hold }, holdPath, release: () => ask(holdPath, { method: "DELETE" }) };
+  return {
+    sale: event,
+    ordersPath: eventPath(event, "/orders"),
+    named: { hold },
+    release: () => ask(holdPath, { method: "DELETE" }),
+    extend: (reason) => ask(`${holdPath}/extend`, { method: "POST", body: { reason } }),
+  };
 };
 
 /// The hold this tab left off with, as the origin sees it now; null if there is none. A payment
@@ -67,7 +73,7 @@ export function showCheckout(event, hold, zones, till, { onOver, onPassEnded }) 
   showHold();
   root.hidden = false;
   parts.title.focus();
-  const canExtend = till.holdPath !== null && hold.extensions.length > 0;
+  const canExtend = hold.extensions.length > 0;
   const countdown = createCountdown(parts.clock, {
     title: "Time left to pay",
     fullSecs: event.hold_secs,
@@ -115,7 +121,7 @@ export function showCheckout(event, hold, zones, till, { onOver, onPassEnded }) 
   /// One extension is for the checkout, another for whoever needs more time.
   async function extend() {
     try {
-      hold = { ...hold, ...(await ask(`${till.holdPath}/extend`, { method: "POST", body: { reason: hold.extensions[0] } })) };
+      hold = { ...hold, ...(await till.extend(hold.extensions[0])) };
       sessionStorage.setItem(storageKey(till.sale), JSON.stringify(hold));
       const isLast = hold.extensions.length === 0;
       return { isLast, text: `Done. You have ${clock(countdown.secsLeft())} minutes now.${isLast ? " The seats cannot be kept longer than that." : ""}` };

@@ -112,7 +112,13 @@ function showOffer(hold) {
 
 function showAccepted(hold) {
   if (!turnTo("checkout")) return;
-  const till = { sale: `offer:${entryId}`, ordersPath: `${path}/orders`, named: {}, holdPath: null, release: () => ask(path, { method: "DELETE" }) };
+  const till = {
+    sale: `offer:${entryId}`,
+    ordersPath: `${path}/orders`,
+    named: {},
+    release: () => ask(path, { method: "DELETE" }),
+    extend: async (reason) => (await ask(`${path}/extend`, { method: "POST", body: { reason } })).hold,
+  };
   showCheckout(event, hold, numbered(event.zones), till, {
     onOver: (reason) => (reason === "released" ? showLeft("declined") : showGone()),
     onPassEnded: showGone, // no pass is asked for here

@@ -550,6 +550,7 @@ impl TryFrom<OriginFile> for OriginConfig {
                 offer: Duration::from_secs(sale.offer_secs),
                 waitlist_max: sale.waitlist_max,
                 best_only_until: None,
+                is_offering: true,
                 terms: pricing.terms,
                 payment: payment.rules,
             },

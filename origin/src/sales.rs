@@ -5,7 +5,7 @@
 //! go: where several processes share a store, some partitions are somewhere else.
 
 use arc_swap::ArcSwapOption;
-use keys::{EventId, Timestamp};
+use keys::EventId;
 
 use crate::board::Board;
 use crate::log::PartitionId;
@@ -56,20 +56,21 @@ impl Sales {
         asked
     }
 
-    /// Changes until when nobody chooses seats of an event, here or wherever its writer is.
+    /// Changes the rules of an event, here or wherever its writer is. Rules that stay as they are
+    /// cost nothing.
     ///
     /// # Errors
     /// If its writer cannot be asked.
-    pub async fn set_best_only(
+    pub async fn set_rules(
         &self,
         event: &EventId,
-        until: Option<Timestamp>,
+        change: impl FnOnce(Rules) -> Rules,
     ) -> Result<(), OpenError> {
         let Some(setup) = self.events.get(event) else { return Ok(()) };
-        if setup.rules.best_only_until == until {
+        let rules = change(setup.rules);
+        if setup.rules == rules {
             return Ok(());
         }
-        let rules = Rules { best_only_until: until, ..setup.rules };
         self.open(EventSetup { rules, ..EventSetup::clone(&setup) }).await
     }
 

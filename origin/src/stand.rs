@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keys::EventId;
 
 use crate::board::Board;
-use crate::catalogue::{Event, Seating};
+use crate::catalogue::{Event, Seating, Status};
 use crate::http::Shop;
 use crate::partition::EventSetup;
 use crate::sale::{Rules, Terms};
@@ -156,7 +156,9 @@ impl Stand {
         let unknown = |_| StandError::Plan { event: id.clone(), why: "its currency is unknown" };
         let currency = event.facts.currency.parse().map_err(unknown)?;
         let best_only_until = event.facts.best_only_until;
-        let rules = Rules { terms: Terms { currency, ..rules.terms }, best_only_until, ..rules };
+        let terms = Terms { currency, ..rules.terms };
+        let is_offering = rules.is_offering && event.status == Status::OnSale;
+        let rules = Rules { terms, best_only_until, is_offering, ..rules };
         let shelf = Arc::new(Shelf::new(plan.capacity()).with_zones(&plan));
         let setup =
             EventSetup { event: id, plan: Arc::new(plan), rules, shelf: Arc::clone(&shelf) };

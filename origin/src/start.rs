@@ -21,8 +21,8 @@ use crate::catalogue::{self, Clerk, ClerkSetup, Command, ImportError, imports, i
 use crate::checkout::Checkout;
 use crate::config::{GatewaySetup, OriginConfig};
 use crate::http::{self, App, Doors, Pages, PassOn};
-use crate::live::Hub;
 use crate::live::governor::{Watched, govern};
+use crate::live::{Hub, Mode, Pins, PinsError};
 use crate::load::Window;
 use crate::log::{JournalTail, LogError, journal_tail};
 use crate::metrics::{LogFailure, Metrics};
@@ -32,7 +32,7 @@ use crate::passes::Passes;
 use crate::pay::{Gateway, Gateways, Sandbox, Stripe};
 use crate::post::{MailError, Mailer, Postman, Sms};
 use crate::printer::Printer;
-use crate::sale::GatewayName;
+use crate::sale::{GatewayName, Rules};
 use crate::sales::Sales;
 use crate::search::{IndexError, Search};
 use crate::stand::{Halls, Stand, StandError};
@@ -113,6 +113,9 @@ pub enum StartError {
     /// What is kept beside the log cannot be opened.
     #[error("store")]
     Store(#[from] StoreError),
+    /// What operators have set cannot be read.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
     /// Processes share a PostgreSQL or nothing.
     #[error("[cluster] needs a [postgres]")]
     NoDatabase,
@@ -378,13 +381,16 @@ impl House {
             let began = state.events_after(None).filter(|event| event.has_begun);
             (began.cloned().collect::<Vec<_>>(), state.seq())
         };
+        let configured = Pins { pinned: config.pinned_mode, ..Pins::default() };
+        let pins = Handle::current().block_on(Pins::read(&stores.docs))?.unwrap_or(configured);
         let (shops, maps) = (Board::default(), Board::default());
         let halls = Halls::new(stores.blobs.clone());
         let mut setups = Vec::new();
         for event in began_events {
             // We are on a thread for blocking work, so waiting here keeps nobody else waiting.
             let hall = Handle::current().block_on(halls.of(&event))?;
-            let rules = config.rules_of(&event.id);
+            let is_offering = pins.of_event(&event.id) != Some(Mode::Paused);
+            let rules = Rules { is_offering, ..config.rules_of(&event.id) };
             let Stand { shop, setup, map } = Stand::new(event, hall, rules)?;
             maps.put(map.hash.clone(), map);
             shops.put(setup.event.clone(), shop);
@@ -447,13 +453,7 @@ impl House {
             Arc::clone(&metrics),
             Arc::clone(&clock),
         );
-        let hub = Hub::new(
-            config.live,
-            config.pinned_mode,
-            Arc::clone(&window),
-            Arc::clone(&metrics),
-            stopping,
-        );
+        let hub = Hub::new(config.live, pins, Arc::clone(&window), Arc::clone(&metrics), stopping);
         let app = App {
             hub: Arc::new(hub),
             name: config.name.clone(),

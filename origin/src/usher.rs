@@ -11,8 +11,9 @@ use tokio::sync::watch;
 
 use crate::catalogue::{Event, Status};
 use crate::http::{App, Shop};
+use crate::live::{Mode, Pins};
 use crate::partition::{OpenError, Unavailable};
-use crate::sale::{AfterCommand, Command};
+use crate::sale::{AfterCommand, Command, Rules};
 use crate::search::{Band, IndexError};
 use crate::stand::{Stand, StandError};
 
@@ -76,7 +77,9 @@ async fn bring(app: &Arc<App>, event: Arc<Event>) -> Result<(), UsherError> {
         let Shop { venue, map_url, shelf, terms, .. } = &*known;
         let (venue, map_url, shelf) = (Arc::clone(venue), map_url.clone(), Arc::clone(shelf));
         let terms = *terms;
-        app.sales.set_best_only(&event.id, event.facts.best_only_until).await?;
+        let (best_only_until, is_offering) = (event.facts.best_only_until, offers(app, &event));
+        let changed = |rules| Rules { best_only_until, is_offering, ..rules };
+        app.sales.set_rules(&event.id, changed).await?;
         if event.status == Status::Cancelled {
             // Who does not have the seats leaves it to the postman of whoever has them.
             let cancel = Command::After(AfterCommand::CancelEvent);
@@ -90,11 +93,50 @@ async fn bring(app: &Arc<App>, event: Arc<Event>) -> Result<(), UsherError> {
         return Ok(());
     }
     let hall = app.halls.of(&event).await?;
-    let rules = app.rules_of(&event.id);
+    let rules = Rules { is_offering: offers(app, &event), ..app.rules_of(&event.id) };
     let stand = tokio::task::spawn_blocking(move || Stand::new(event, hall, rules));
     let stand = stand.await.map_err(|_| UsherError::Stopping)??;
     app.open(stand).await?;
     Ok(())
+}
+
+/// Whether what comes free is offered to those who wait: the sale goes on, for everybody.
+fn offers(app: &App, event: &Event) -> bool {
+    event.status == Status::OnSale && app.hub.mode(&event.id) != Mode::Paused
+}
+
+/// Tells the writers whether their sales rest.
+///
+/// # Errors
+/// The first that cannot be told. The others are.
+pub async fn tell_offering(app: &App) -> Result<(), UsherError> {
+    let mut told = Ok(());
+    for (id, shop) in &*app.shops.all() {
+        let is_offering = offers(app, &shop.event);
+        let changed = app.sales.set_rules(id, |rules| Rules { is_offering, ..rules }).await;
+        told = told.and(changed.map_err(UsherError::from));
+    }
+    told
+}
+
+/// Takes over what an operator has told another process about the seat map. What cannot be read
+/// stays as it is: nobody should get a map, or lose one, because a store is slow.
+async fn follow_pins(app: &App) {
+    if app.others.is_none() {
+        return;
+    }
+    match Pins::read(&app.stores.docs).await {
+        Ok(Some(pins)) => {
+            if app.hub.set_levels(|levels| levels.pins = pins) {
+                tracing::warn!("the seat map follows what an operator has told another process");
+            }
+        }
+        Ok(None) => {}
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(%error, cause, "the level of the seat map stays as it is");
+        }
+    }
 }
 
 /// Follows until `stopping` says so.
@@ -106,6 +148,10 @@ pub async fn follow_until(app: Arc<App>, mut stopping: watch::Receiver<bool>) {
             changed = changes.changed() => changed.is_ok(),
             _ = bands.tick() => {
                 app.search.set_bands(bands_of(&app));
+                follow_pins(&app).await;
+                if let Err(error) = tell_offering(&app).await {
+                    tracing::warn!(%error, "a writer does not hear whether its sale rests");
+                }
                 // What could not follow before is tried again.
                 let followed = *app.followed.lock().await;
                 followed < app.catalogue.read().seq()

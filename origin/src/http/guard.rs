@@ -110,7 +110,9 @@ fn label(path: Option<&MatchedPath>) -> &'static str {
             "hold"
         }
         "/api/v1/events/{event}/waitlist" => "waitlist",
-        "/api/v1/offers/{event}/{entry}" | "/api/v1/offers/{event}/{entry}/accept" => "offer",
+        "/api/v1/offers/{event}/{entry}"
+        | "/api/v1/offers/{event}/{entry}/accept"
+        | "/api/v1/offers/{event}/{entry}/extend" => "offer",
         "/api/v1/events/{event}/orders" | "/api/v1/offers/{event}/{entry}/orders" => "orders",
         "/api/v1/orders/{order}" => "order",
         "/api/v1/orders/{order}/tickets/{ticket}/{document}" => "ticket",

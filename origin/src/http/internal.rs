@@ -23,10 +23,11 @@ use super::problem::Refused;
 use super::shopper::unknown_event;
 use super::{App, Shop};
 use super::{pages, payments};
-use crate::live::{Levels, Mode};
+use crate::live::{Levels, Mode, Pins};
 use crate::load;
 use crate::partition::Unavailable;
 use crate::sale::Counts;
+use crate::usher;
 
 /// Most entries of the ledger in one answer.
 const LEDGER_MAX: u32 = 10_000;
@@ -174,7 +175,8 @@ struct ModeBody {
     event: Option<EventId>,
 }
 
-/// Pins the level of the seat map: `{"mode": "list" | null, "event"?}`.
+/// Pins the level of the seat map, of all processes: `{"mode": "list" | null, "event"?}`. The
+/// others follow within a second.
 async fn pin_mode(
     State(app): State<Arc<App>>,
     _: Trusted,
@@ -185,16 +187,21 @@ async fn pin_mode(
     {
         return Err(unknown_event());
     }
-    let is_changed = app.hub.set_levels(|levels| match (&event, mode) {
-        (None, mode) => levels.pinned = mode,
+    let pins = Pins::change(&app.stores.docs, app.hub.levels().pins, |pins| match (&event, mode) {
+        (None, mode) => pins.pinned = mode,
         (Some(event), Some(mode)) => {
-            levels.pinned_events.insert(event.clone(), mode);
+            pins.pinned_events.insert(event.clone(), mode);
         }
         (Some(event), None) => {
-            levels.pinned_events.remove(event);
+            pins.pinned_events.remove(event);
         }
     });
-    if is_changed {
+    let pins = pins.await.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(%error, cause, "the level of the seat map was not set");
+        Refused::from(Unavailable::Down)
+    })?;
+    if app.hub.set_levels(|levels| levels.pins = pins) {
         let (event, mode) = (event.as_ref().map(EventId::as_str), mode.map(Mode::label));
         tracing::warn!(
             event,
@@ -204,6 +211,10 @@ async fn pin_mode(
             mode.unwrap_or("what the load allows")
         );
     }
+    // A writer that does not hear it now hears it within a second.
+    if let Err(error) = usher::tell_offering(&app).await {
+        tracing::warn!(%error, "a writer does not hear whether its sale rests");
+    }
     Ok(axum::Json(modes(&app)).into_response())
 }
 
@@ -212,7 +223,7 @@ async fn view_mode(State(app): State<Arc<App>>, _: Trusted) -> Response {
 }
 
 fn modes(app: &App) -> serde_json::Value {
-    let Levels { by_load, pinned, pinned_events } = app.hub.levels();
+    let Levels { by_load, pins: Pins { pinned, pinned_events } } = app.hub.levels();
     json!({ "by_load": by_load, "pinned": pinned, "pinned_events": pinned_events })
 }
 

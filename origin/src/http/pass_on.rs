@@ -187,7 +187,7 @@ enum Target {
     Event(EventId),
     /// The owner of the event that the body names.
     Named(fn(&[u8]) -> Option<EventId>),
-    /// Whoever has the order.
+    /// Whoever has the order, or the sandbox that it is paid at.
     Order,
 }
 
@@ -206,8 +206,10 @@ fn target(path: &str) -> Target {
     if path.starts_with("/api/v1/orders/") {
         return Target::Order;
     }
-    if path.starts_with("/api/v1/payments/") && path.ends_with("/webhook") {
-        return Target::Named(webhook::event_of);
+    match path.strip_prefix("/api/v1/payments/").and_then(|rest| rest.rsplit_once('/')) {
+        Some((_, "webhook")) => return Target::Named(webhook::event_of),
+        Some((_, "challenge")) => return Target::Order,
+        _ => {}
     }
     if matches!(path, "/api/v1/checkin" | "/api/v1/checkin/batch") {
         return Target::Named(event_of_body);
@@ -329,7 +331,8 @@ impl PassOn {
         Refused::from(Unavailable::Down).into_response()
     }
 
-    /// An order's id does not say whose it is: we look here, then ask the others.
+    /// An order's id, or a bank's secret, does not say whose it is: we look here, then ask the
+    /// others.
     async fn to_anybody(&self, request: Request, next: Next) -> Response {
         let whole = match Whole::read(request).await {
             Ok(whole) => whole,
@@ -494,6 +497,7 @@ mod tests {
         check("/api/v1/offers/wc2026-final/0123/accept",  event("wc2026-final"));
         check("/api/v1/orders/0123",                      Target::Order);
         check("/api/v1/orders/0123/resume",               Target::Order);
+        check("/api/v1/payments/sandbox/challenge",       Target::Order);
         check("/api/v1/checkin/wc2026-final/trail",       event("wc2026-final"));
         check("/internal/v1/events/wc2026-final/cancel",  event("wc2026-final"));
         check("/internal/v1/load",                        Target::Here);

@@ -48,7 +48,8 @@ pub struct ChallengeBody {
 }
 
 /// The sandbox's 3-D Secure. Real gateways ask the buyer on pages of their own, so for them there is
-/// no such thing.
+/// no such thing. Each process has a sandbox with books of its own: whichever is asked, the one that
+/// has asked the buyer is found.
 pub async fn challenge(
     State(app): State<Arc<App>>,
     Path(gateway): Path<String>,
@@ -61,7 +62,8 @@ pub async fn challenge(
         tracing::error!(%error, "the sandbox's ledger failed");
         Refused::from(Unavailable::Down)
     })?;
-    let order = order.ok_or_else(|| Refused::invalid("nothing is asked with this secret"))?;
+    let none = || Refused::not_found("unknown-order", "Nobody is asked with this secret");
+    let order = order.ok_or_else(none)?;
     Ok(axum::Json(json!({ "order_url": format!("/orders/{order}") })).into_response())
 }
 

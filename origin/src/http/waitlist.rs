@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::Json;
+use super::holds::ExtendBody;
 use super::orders::{self, OfferOrderBody};
 use super::pass_on::CommandId;
 use super::problem::Refused;
@@ -35,6 +36,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/api/v1/events/{event}/waitlist", post(join))
         .route("/api/v1/offers/{event}/{entry}", get(view).delete(leave))
         .route("/api/v1/offers/{event}/{entry}/accept", post(accept))
+        .route("/api/v1/offers/{event}/{entry}/extend", post(extend))
         .route("/api/v1/offers/{event}/{entry}/orders", post(order))
 }
 
@@ -100,18 +102,38 @@ async fn order(
     Json(body): Json<OfferOrderBody>,
 ) -> Result<Response, Refused> {
     let (shop, entry) = find(&app, path)?;
-    orders::buy(&app, &shop, &asked, body.of(entry), async || {
-        let Answer { seq, reply } = ask(&app, &shop, Command::ViewEntry { entry }).await?;
-        match reply {
-            Reply::Entry(EntryView { stage: EntryStage::Waiting { .. }, .. }) => {
-                Err(Refused::sale(&Refusal::NoOffer, seq))
-            }
-            Reply::Entry(entry) => Ok(entry.sub),
-            Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),
-            _ => Err(Refused::internal()),
+    orders::buy(&app, &shop, &asked, body.of(entry), async || owner(&app, &shop, entry).await).await
+}
+
+/// More time for an offer that was accepted, as for any hold.
+async fn extend(
+    State(app): State<Arc<App>>,
+    Path(path): Path<(String, String)>,
+    Json(ExtendBody { reason }): Json<ExtendBody>,
+) -> Result<Response, Refused> {
+    let (shop, entry) = find(&app, path)?;
+    let sub = owner(&app, &shop, entry).await?;
+    let command = Command::Extend { hold: entry, sub, by: reason };
+    let Answer { seq, reply } = ask(&app, &shop, command).await?;
+    if let Reply::Refused(refusal) = reply {
+        return Err(Refused::sale(&refusal, seq));
+    }
+    let answer = ask(&app, &shop, Command::ViewEntry { entry }).await?;
+    let body = entry_body(&shop, answer)?;
+    Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
+}
+
+/// Whose an entry is that got its offer.
+async fn owner(app: &App, shop: &Shop, entry: Id128) -> Result<Id128, Refused> {
+    let Answer { seq, reply } = ask(app, shop, Command::ViewEntry { entry }).await?;
+    match reply {
+        Reply::Entry(EntryView { stage: EntryStage::Waiting { .. }, .. }) => {
+            Err(Refused::sale(&Refusal::NoOffer, seq))
         }
-    })
-    .await
+        Reply::Entry(entry) => Ok(entry.sub),
+        Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),
+        _ => Err(Refused::internal()),
+    }
 }
 
 /// Waits no more, declines the offer, or gives the hold back that it became.

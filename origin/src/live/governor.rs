@@ -123,6 +123,7 @@ mod tests {
 
     use super::super::hub::{JoinError, Limits};
     use super::super::mode::Mode;
+    use super::super::pins::Pins;
     use super::*;
     use crate::metrics::Metrics;
     use crate::shelf::Shelf;
@@ -138,7 +139,7 @@ mod tests {
             life: Duration::from_secs(60),
         };
         let metrics = Arc::new(Metrics::new().unwrap());
-        let hub = Hub::new(limits, None, Arc::clone(&window), metrics, stopping.clone());
+        let hub = Hub::new(limits, Pins::default(), Arc::clone(&window), metrics, stopping.clone());
         let hub = Arc::new(hub);
         let (event, shelf) = ("an-event".parse().unwrap(), Arc::new(Shelf::new(40)));
         let (mut reading, _place) = hub.join(&event, &shelf, Id128::random()).unwrap();

@@ -1,6 +1,6 @@
 //! Who may follow which event's map, and at which level?
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::feed::{Feed, Reading};
 use super::mode::Mode;
+use super::pins::Pins;
 use crate::load::Window;
 use crate::metrics::Metrics;
 use crate::shelf::Shelf;
@@ -70,18 +71,15 @@ impl JoinError {
 pub struct Levels {
     /// By load.
     pub by_load: Mode,
-    /// Set for all events.
-    pub pinned: Option<Mode>,
-    /// Set for one event; it stands above the other.
-    pub pinned_events: BTreeMap<EventId, Mode>,
+    /// What operators have set.
+    pub pins: Pins,
 }
 
 impl Levels {
     /// The level of an event.
     #[must_use]
     pub fn of(&self, event: &EventId) -> Mode {
-        let pinned = self.pinned_events.get(event).copied().or(self.pinned);
-        pinned.unwrap_or(self.by_load)
+        self.pins.of_event(event).unwrap_or(self.by_load)
     }
 }
 
@@ -151,12 +149,12 @@ impl Hub {
     #[must_use]
     pub fn new(
         limits: Limits,
-        pinned: Option<Mode>,
+        pins: Pins,
         window: Arc<Window>,
         metrics: Arc<Metrics>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let (levels, _) = watch::channel(Levels { pinned, ..Levels::default() });
+        let (levels, _) = watch::channel(Levels { by_load: Mode::default(), pins });
         Self {
             limits,
             places: Arc::new(Semaphore::new(limits.streams_max)),

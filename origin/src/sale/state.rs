@@ -41,6 +41,8 @@ pub struct Rules {
     pub hold_max: Duration,
     /// Until then, nobody chooses seats.
     pub best_only_until: Option<Timestamp>,
+    /// Whether what comes free is offered to those who wait: not while the sale rests.
+    pub is_offering: bool,
     /// How long an offer to somebody who waits stands.
     pub offer: Duration,
     /// Most entries in the waitlist.
@@ -62,6 +64,7 @@ impl Default for Rules {
             extension: Duration::from_secs(300),
             hold_max: Duration::from_secs(1200),
             best_only_until: None,
+            is_offering: true,
             offer: Duration::from_secs(600),
             waitlist_max: 10_000,
             terms: Terms::default(),
@@ -181,6 +184,8 @@ pub struct State {
     /// Seats that are kept out of sale, by channel.
     pub(super) blocked: BTreeMap<String, SeatSet>,
     pub(super) waitlist: Waitlist,
+    /// Whether other rules may have made offers due: the next command makes them first.
+    pub(super) has_new_rules: bool,
     /// Offers of which word is to be sent, by when they were made.
     pub(super) words: BTreeSet<(u64, Id128)>,
     /// What is to be done at the gateways.
@@ -218,6 +223,7 @@ impl State {
             declined_since: VecDeque::new(),
             blocked: BTreeMap::new(),
             waitlist: Waitlist::default(),
+            has_new_rules: true,
             words: BTreeSet::new(),
             dues: Dues::default(),
             aftermath: Aftermath::default(),
@@ -228,6 +234,7 @@ impl State {
     /// Decides by other rules from now on. What was decided is in the log and stays.
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
+        self.has_new_rules = true;
     }
 
     /// Tells where in the log the next change will be; orders remember it.
@@ -242,6 +249,11 @@ impl State {
     /// file; the partition's thread ends and nothing more is sold.
     pub fn apply(&mut self, command: &Command, now: Timestamp) -> (Vec<Change>, Reply) {
         let mut score = None;
+        let mut before = Vec::new();
+        // What came free while nothing was offered is theirs who wait, whatever is asked for now.
+        if std::mem::take(&mut self.has_new_rules) {
+            self.make_offers(&mut before, now);
+        }
         let (mut changes, verdict) = match command {
             Command::Hold { hold, sub, want } => {
                 self.decide_hold(*hold, *sub, want, now, &mut score)
@@ -290,16 +302,21 @@ impl State {
         }
         // Before anybody else is served: what came free is offered to those who wait.
         if !changes.is_empty() {
-            while let Some(offer) = self.next_offer(now) {
-                self.evolve(&offer, now).expect(fits);
-                changes.push(offer);
-            }
+            self.make_offers(&mut changes, now);
         }
         let reply = match verdict {
             Err(refusal) => Reply::Refused(refusal),
             Ok(()) => self.reply(command, &changes, score, now),
         };
-        (changes, reply)
+        before.append(&mut changes);
+        (before, reply)
+    }
+
+    fn make_offers(&mut self, changes: &mut Vec<Change>, now: Timestamp) {
+        while let Some(offer) = self.next_offer(now) {
+            self.evolve(&offer, now).expect("an offer fits the state that it was decided on");
+            changes.push(offer);
+        }
     }
 
     /// Carries out one change that was decided at `at`.

@@ -10,6 +10,9 @@
 //! there nobody, it is on sale. The head keeps its turn, and gets both once a second seat is free
 //! next to whatever is still on sale. Nothing is hoarded for a large party that may never be complete.
 //!
+//! While the sale rests nothing is offered: an offer that runs out while nobody may buy is none. What
+//! came free meanwhile is offered before anything else when it goes on.
+//!
 //! Who left an address hears of the offer by mail, once ([`super::word`]); anybody may look.
 //!
 //! The seats of an offer are of one zone, and together if they can be. Accessible seats and those of
@@ -168,7 +171,7 @@ impl State {
 
     /// The next offer that is due, or the departure of somebody who may not have one any more.
     pub(super) fn next_offer(&self, now: Timestamp) -> Option<Change> {
-        if self.is_cancelled() {
+        if self.is_cancelled() || !self.rules.is_offering {
             return None;
         }
         let heads = self.waitlist.lines.iter().filter_map(|((zone, quantity), line)| {

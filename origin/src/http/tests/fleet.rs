@@ -190,3 +190,57 @@ async fn gates_operators_and_organisers_are_served_by_any_process() {
     assert_eq!(post(&other, &cancel, TOKEN, json!({})).await.0, 202);
     ana.holds(json!({ "seats": [20] })).await.is(409, "event-cancelled");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_tells_one_process_of_the_seat_map_all_follow_and_a_restart_too() {
+    let (keyring, url) = (keyring(), Postgres::shared().database());
+    let owner = House::member(&keyring, &url, "").await;
+    serves(&owner).await;
+    let other = House::member(&keyring, &url, "").await;
+    let paused = json!({ "event": FINAL, "mode": "paused" });
+    let pin = async |house: &House, body: Value| {
+        let (status, told) =
+            house.ask_internal(Method::PUT, "/internal/v1/mode", TOKEN, Some(body)).await;
+        assert_eq!(status, 200, "{told}");
+    };
+    let mut seats = 0..4000;
+    let mut holds = async |house: &House, code: Option<&str>| {
+        for seat in seats.by_ref().take(2000) {
+            let seen = house.visitor().holds(json!({ "seats": [seat] })).await;
+            if seen.body["code"].as_str() == code {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("a hold was never answered with {code:?}");
+    };
+    // Whoever is asked, it is the owner who refuses.
+    pin(&other, paused).await;
+    holds(&owner, Some("mode")).await;
+    let third = House::member(&keyring, &url, "").await;
+    let modes = third.internal("/internal/v1/mode").await;
+    assert_eq!(modes["pinned_events"][FINAL], "paused", "{modes}");
+    pin(&third, json!({ "event": FINAL, "mode": null })).await;
+    holds(&owner, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_answers_the_sandboxs_bank_through_any_process() {
+    let (owner, other) = owner_and_other("").await;
+    let ana = other.visitor();
+    let hold = ana.hold(&[1]).await;
+    let asked = ana.pay(&hold, "tok_action", "k").await.succeeds(202);
+    let challenge = async |house: &House, secret: &str| {
+        let url = format!("{}/api/v1/payments/sandbox/challenge", house.base);
+        let body = json!({ "client_secret": secret, "is_approved": true });
+        house.send(house.client.post(url).json(&body)).await
+    };
+    let secret = text(&asked["payment"]["client_secret"]);
+    let answered = challenge(&other, secret).await.succeeds(200);
+    assert_eq!(answered["order_url"], asked["order_url"]);
+    for house in [&owner, &other] {
+        challenge(house, "nobody").await.is(404, "unknown-order");
+    }
+    let resume = format!("{}/api/v1/orders/{}/resume", other.base, text(&asked["order"]));
+    assert_eq!(other.send(other.client.post(resume)).await.succeeds(200)["state"], "confirmed");
+}

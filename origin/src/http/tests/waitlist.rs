@@ -41,6 +41,11 @@ impl House {
         self.send(self.client.post(url)).await
     }
 
+    async fn extends(&self, entry: &Value, reason: &str) -> Seen {
+        let url = format!("{}{}/extend", self.base, text(&entry["entry_url"]));
+        self.send(self.client.post(url).json(&json!({ "reason": reason }))).await
+    }
+
     async fn leaves(&self, entry: &Value) -> Seen {
         let url = format!("{}{}", self.base, text(&entry["entry_url"]));
         self.send(self.client.delete(url)).await
@@ -70,6 +75,7 @@ async fn an_offer_is_accepted_and_paid_with_nothing_but_its_entry() {
     let second = house.joins(&ben, json!({ "quantity": 2 })).await.succeeds(201);
     assert_eq!((&second["ahead"], &second["email"]), (&json!(1), &Value::Null));
     house.accepts(&entry).await.is(409, "no-offer");
+    house.extends(&entry, "checkout").await.is(409, "no-offer");
     house.buys_offer(&entry, "tok_ok", "k").await.is(409, "no-offer");
 
     house.gives_back(&pass, &holds[3]).await;
@@ -86,6 +92,7 @@ async fn an_offer_is_accepted_and_paid_with_nothing_but_its_entry() {
     let third = house.visitor_of(EVENT);
     house.hold_at(EVENT, &third, json!({ "seats": [7] })).await.is(409, "seat-taken");
     house.buys_offer(&entry, "tok_ok", "k").await.is(409, "offer-open");
+    house.extends(&entry, "checkout").await.is(409, "offer-open");
 
     let accepted = house.accepts(&entry).await.succeeds(200);
     assert_eq!(
@@ -94,6 +101,14 @@ async fn an_offer_is_accepted_and_paid_with_nothing_but_its_entry() {
     );
     let again = house.accepts(&entry).await.succeeds(200);
     assert_eq!(again["hold"], accepted["hold"], "accepting twice is accepting once");
+    // More time is asked for like that of any hold, each reason once, with the entry alone.
+    assert_eq!(accepted["hold"]["extensions"], json!(["checkout", "more-time"]));
+    let ends = |entry: &Value| entry["hold"]["expires_at"].as_u64().unwrap();
+    let longer = house.extends(&entry, "checkout").await.succeeds(200);
+    assert_eq!(ends(&longer), ends(&accepted) + 300_000);
+    assert_eq!(longer["hold"]["extensions"], json!(["more-time"]));
+    house.extends(&entry, "checkout").await.is(409, "no-extension-left");
+    house.extends(&entry, "because").await.is(422, "invalid-request");
     for (body, key, status, code) in [
         (json!({ "payment_token": "tok_ok", "name": "Ana" }), "", 400, "idempotency-key-required"),
         (
@@ -127,6 +142,7 @@ async fn an_offer_is_accepted_and_paid_with_nothing_but_its_entry() {
     let seen = house.get(text(&entry["entry_url"])).await.succeeds(200);
     assert_eq!((&seen["state"], &seen["order_url"]), (&json!("bought"), &order["order_url"]));
     house.accepts(&entry).await.is(409, "hold-bought");
+    house.extends(&entry, "more-time").await.is(409, "hold-bought");
     house.leaves(&entry).await.is(409, "hold-bought");
     let totals = house.internal("/internal/v1/sandbox/ledger").await["totals"].clone();
     assert_eq!((&totals["authorised"], &totals["declined"]), (&json!(1), &json!(1)));
@@ -150,6 +166,42 @@ async fn an_offer_that_is_declined_goes_to_the_next_and_nobody_waits_twice() {
     // Whoever gives an accepted one back gives it to the next, and else to everybody.
     house.leaves(&second).await.succeeds(204);
     house.joins(&ana, json!({ "quantity": 2 })).await.is(409, "seats-available");
+}
+
+#[tokio::test]
+async fn nothing_is_offered_off_sale_or_paused_and_those_who_wait_come_first_afterwards() {
+    let (house, pass, holds) = sold_out("").await;
+    let passes = [house.visitor_of(EVENT), house.visitor_of(EVENT)];
+    let mut entries = Vec::new();
+    for pass in &passes {
+        entries.push(house.joins(pass, json!({ "quantity": 2 })).await.succeeds(201));
+    }
+    let state = async |entry: &Value| {
+        house.get(text(&entry["entry_url"])).await.succeeds(200)["state"].clone()
+    };
+    let set_status = async |status: &str| {
+        house.put("/events/recital/status", json!({ "status": status })).await.succeeds(200);
+    };
+    set_status("off_sale").await;
+    house.gives_back(&pass, &holds[3]).await;
+    assert_eq!(state(&entries[0]).await, "waiting", "it could not be bought");
+    set_status("on_sale").await;
+    // Whoever asks first for the very seats comes second.
+    let anybody = house.visitor_of(EVENT);
+    house.hold_at(EVENT, &anybody, json!({ "seats": [7] })).await.is(409, "seat-taken");
+    assert_eq!(state(&entries[0]).await, "offered");
+
+    let pin = async |mode: Value| {
+        let request = house.client.put(format!("{}/internal/v1/mode", house.internal));
+        let body = json!({ "event": EVENT, "mode": mode });
+        house.send(request.bearer_auth(TOKEN).json(&body)).await.succeeds(200);
+    };
+    pin(json!("paused")).await;
+    house.leaves(&entries[0]).await.succeeds(204);
+    assert_eq!(state(&entries[1]).await, "waiting", "nothing is sold just now");
+    pin(Value::Null).await;
+    house.hold_at(EVENT, &anybody, json!({ "seats": [7] })).await.is(409, "seat-taken");
+    assert_eq!(state(&entries[1]).await, "offered");
 }
 
 #[tokio::test]

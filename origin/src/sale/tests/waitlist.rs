@@ -142,6 +142,24 @@ fn an_offer_too_late_is_gone_whoever_says_so_first() {
 }
 
 #[test]
+fn nothing_is_offered_while_the_sale_rests_and_those_who_wait_come_first_when_it_goes_on() {
+    let resting = Rules { is_offering: false, ..rules() };
+    let mut state = full_house();
+    state.apply(&join(51, ANA, None, 2), NOON);
+    state.set_rules(resting);
+    let (changes, _) = state.apply(&release(1, 250), NOON);
+    assert_eq!(offers(&changes), [], "it could run out while nobody may buy");
+    assert_eq!(stage(&mut state, 51, NOON), EntryStage::Waiting { ahead: 0 });
+    // A restart while it rests makes none either.
+    let mut state = State::restore(plan(), resting, state.save()).unwrap();
+    assert_eq!(offers(&state.apply(&look(51), NOON).0), []);
+    state.set_rules(rules());
+    let (changes, reply) = state.apply(&hold(30, BEN, &[0, 1]), NOON.plus_secs(60));
+    assert_eq!(offers(&changes), [(id(51), vec![0, 1])], "before whoever asks first");
+    assert_eq!(reply, Reply::Refused(Refusal::SeatTaken { seats: vec![0, 1] }));
+}
+
+#[test]
 fn a_hold_that_was_never_offered_is_no_entry() {
     let mut state = full_house();
     for command in [look(1), accept(1), leave(1)] {
