@@ -17,8 +17,8 @@ async fn seats_come_back_when_a_hold_has_expired() {
 
     let late = ana.pay(&hold.json()["hold"], "tok_ok", "late").await;
     assert_eq!((late.status, late.code().as_str()), (410, "hold-expired"));
-    let ledger = stack.ledger().await.to_string();
-    assert!(!ledger.contains("late"), "an expired hold was charged: {ledger}");
+    let ledger = stack.ledger().await;
+    assert_eq!(ledger["entries"], serde_json::json!([]), "no gateway heard of it");
     stack.stop().await;
 }
 

@@ -31,6 +31,7 @@ mod restarts;
 mod rotation;
 mod shop;
 mod sold_out;
+mod theatre;
 mod tls;
 mod turns;
 mod waiting_page;

@@ -211,12 +211,14 @@ async fn axe_finds_nothing_in_light_and_dark_and_nothing_is_wider_than_a_phone()
         browser.open(stack.edge, "/").await;
         axe::finds_nothing(&browser, &format!("the list, {scheme}, {width}")).await;
         assert_eq!(browser.tells(is_wide).await, false, "the list, {width}");
+        browser.picture(&format!("shop-list-{scheme}")).await;
         for mode in ["map", "list", "best-only", "paused"] {
             stack.pin_seat_mode(Some(mode)).await;
             browser.open(stack.edge, &format!("/events/{EVENT}")).await;
             browser.until("it chooses", "return !document.getElementById('choosing').hidden").await;
             axe::finds_nothing(&browser, &format!("{mode}, {scheme}, {width}")).await;
             assert_eq!(browser.tells(is_wide).await, false, "{mode}, {width}");
+            browser.picture(&format!("shop-{mode}-{scheme}")).await;
         }
         stack.pin_seat_mode(Some("map")).await;
         browser.open(stack.edge, &format!("/events/{EVENT}")).await;
@@ -224,8 +226,54 @@ async fn axe_finds_nothing_in_light_and_dark_and_nothing_is_wider_than_a_phone()
         browser.wait_for(&selector("pay")).await;
         axe::finds_nothing(&browser, &format!("the checkout, {scheme}, {width}")).await;
         assert_eq!(browser.tells(is_wide).await, false, "the checkout, {width}");
+        browser.picture(&format!("shop-checkout-{scheme}")).await;
         browser.click("release").await;
         browser.wait_for(&selector("best-hold")).await;
+    }
+    browser.client.clone().close().await.unwrap();
+    stack.stop().await;
+}
+
+/// Tells each stretch in which the page's own thread did nothing else: `[from, for]` in ms.
+const HEARTBEAT: &str = "
+    window.stretches = [];
+    const { port1, port2 } = new MessageChannel();
+    let last = performance.now();
+    port1.onmessage = () => {
+        const now = performance.now();
+        if (now - last > 10) window.stretches.push([Math.round(last), Math.round(now - last)]);
+        last = now;
+        port2.postMessage(0);
+    };
+    port2.postMessage(0);
+    window.longTasks = [];
+    new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map((task) =>
+        [Math.round(task.startTime), Math.round(task.duration)]))).observe({ type: 'longtask', buffered: true });
+";
+
+/// A figure for people, of a machine that has nothing else to do:
+/// `cargo test --test promises -- --ignored --nocapture how_long_a_stadium`.
+#[ignore = "a measurement, and no promise that a busy machine could keep"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_long_a_stadium_keeps_the_page_busy() {
+    let (stack, browser) = open_shop().await;
+    let source = json!({ "source": HEARTBEAT });
+    browser.devtools("Page.addScriptToEvaluateOnNewDocument", source).await;
+    for rate in [1, 1, 4, 4] {
+        browser.devtools("Emulation.setCPUThrottlingRate", json!({ "rate": rate })).await;
+        browser.open(stack.edge, &format!("/events/{EVENT}")).await;
+        browser
+            .until("the map is drawn", "return 'drawn' in document.getElementById('map').dataset")
+            .await;
+        let told = browser.tells("return [window.longTasks, window.stretches]").await;
+        let longest = |of: &serde_json::Value| {
+            of.as_array().unwrap().iter().filter_map(|task| task[1].as_u64()).max().unwrap_or(0)
+        };
+        println!(
+            "{rate}x slower: longest task {} ms, longest stretch {} ms; {told}",
+            longest(&told[0]),
+            longest(&told[1])
+        );
     }
     browser.client.clone().close().await.unwrap();
     stack.stop().await;

@@ -48,9 +48,10 @@ export async function createChoosing(event, { geometry, worker }, known, { onHol
   const zones = seats.zones.filter((zone) => seats.parts.some((part) => part.zone === zone));
   const seatZones = seats.zones.filter((zone) => seats.blocks.some((block) => block.zone === zone));
   const price = (minor) => money(minor, event.currency);
-  const hasAccessible = geometry.marks.some(([, mark]) => mark === "accessible");
+  const marks = new Set(geometry.marks.map(([, mark]) => mark));
+  for (const mark of marks) byId(`sign-${mark}`).hidden = false;
   let watch = null;
-  let bestOnlyUntil = 0; // an organiser's wish, learnt from a refusal
+  let bestOnlyUntil = 0; // an organiser's wish; a refusal tells when it has changed
 
   const full = () => note(byId("basket-note"), `An order has at most ${plural(choice.seatsMax, "seat")}. Take one away to choose another.`);
   const areas = createAreas(seats, choice, event.currency, { onFull: full });
@@ -61,7 +62,7 @@ export async function createChoosing(event, { geometry, worker }, known, { onHol
   byId("choosing").classList.toggle("has-no-map", seatMap === null);
   const rows = createRows(seats, choice, event.currency, { onSeat: toggle, onBlock: (block) => seatMap?.showPart(block) });
   await breathe();
-  const best = createBest(seatZones, event.seats_per_order_max, event.currency, hasAccessible, {
+  const best = createBest(seatZones, event.seats_per_order_max, event.currency, marks.has("accessible"), {
     onAsk: (best) => hold({ best }, byId("best-hold"), byId("best-note")),
     onLimit: (ids) => seatMap?.showZones(ids),
   });
@@ -80,7 +81,8 @@ export async function createChoosing(event, { geometry, worker }, known, { onHol
 
   function start() {
     byId("choosing").hidden = false;
-    showMode();
+    if (event.best_only_until) waitForPicking(event.best_only_until);
+    else showMode();
     watch = watchSeats(event.id, known, { seats: onSeats, zones: showZones, mode: showMode, failure: onFailure });
   }
 
@@ -123,7 +125,6 @@ export async function createChoosing(event, { geometry, worker }, known, { onHol
     showFree(told.free, (zone) => free.get(zone.id) ?? null);
   }
 
-  /// A zone of areas only is not counted for everybody: `freeIn` is null there.
   function showFree(free, freeIn) {
     byId("free-count").textContent = `${plural(free, "seat")} free`;
     for (const zone of zones) {

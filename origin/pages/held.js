@@ -2,7 +2,7 @@
 
 import { el, zoneMark } from "./dom.js";
 import { money } from "./format.js";
-import { seatName } from "./seats.js";
+import { MARKS, seatName } from "./seats.js";
 
 /// Items for a list of `hold`'s seats.
 export function heldItems(hold, zones) {
@@ -23,7 +23,7 @@ export function heldItems(hold, zones) {
     const zone = zones.find((zone) => zone.id === seat.zone);
     return el("li", {},
       zone ? zoneMark(zone) : null,
-      el("span", { class: "seat-words" }, el("strong", {}, count > 1 ? `${seat.block}, ${count} places` : seatName(seat)), el("span", {}, zone?.name ?? "")),
+      el("span", { class: "seat-words" }, el("strong", {}, count > 1 ? `${seat.block}, ${count} places` : seatName(seat)), el("span", {}, [zone?.name, MARKS[seat.attribute]].filter(Boolean).join(", "))),
       el("span", { class: "price" }, money(price, hold.currency, { isExact: true })));
   });
 }

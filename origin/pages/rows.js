@@ -5,8 +5,7 @@
 
 import { byId, el } from "./dom.js";
 import { money, plural } from "./format.js";
-
-const MARKS = { accessible: "wheelchair space", companion: "companion seat", restricted: "restricted view" };
+import { MARKS } from "./seats.js";
 
 /// Fills the list of blocks. `onSeat(seat)` tells which seat was chosen, `onBlock(block)` which
 /// block is looked at.
@@ -14,6 +13,7 @@ export function createRows(seats, choice, currency, { onSeat, onBlock }) {
   const blockSelect = byId("block-select");
   const rowSelect = byId("row-select");
   const buttons = byId("seat-buttons");
+  const spaces = seats.geometry.marks.filter(([, mark]) => mark === "accessible").map(([seat]) => seat);
   let block = null;
   let row = null;
 
@@ -97,16 +97,22 @@ export function createRows(seats, choice, currency, { onSeat, onBlock }) {
     if (!block || !changed.has(block)) return;
     block.rows.forEach((row, at) => {
       const free = seats.freeInRow(row);
-      rowSelect.options[at].textContent = `Row ${row.label}: ${free === 0 ? "none free" : `${free} free`}`;
+      const wheels = freeSpaces(row.first, row.end) ? ", with wheelchair spaces" : "";
+      rowSelect.options[at].textContent = `Row ${row.label}: ${free === 0 ? "none free" : `${free} free`}${wheels}`;
     });
     byId("block-facts").textContent =
       `${block.zone.name}, ${money(block.zone.price, currency)} a seat, ${plural(block.free, "seat")} free in this block.${marksIn(block)}`;
     refreshButtons();
   }
 
+  /// Whether somebody in a wheelchair finds a space among these.
+  function freeSpaces(first, end) {
+    return spaces.some((seat) => seat >= first && seat < end && !seats.isTaken(seat));
+  }
+
   function marksIn(block) {
     const has = (mark) => seats.geometry.marks.some(([seat, of]) => of === mark && seat >= block.first && seat < block.end && !seats.isTaken(seat));
-    return `${has("accessible") ? " Wheelchair spaces are marked ♿." : ""}${has("restricted") ? " Seats marked ! have a restricted view." : ""}`;
+    return `${has("accessible") ? ` Wheelchair spaces are marked ♿${has("companion") ? " and have a companion's seat, marked +1, beside them" : ""}.` : ""}${has("restricted") ? " Seats marked ! have a restricted view." : ""}`;
   }
 
   function refreshButtons() {

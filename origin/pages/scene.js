@@ -13,6 +13,7 @@ import { freeBetween, inkOn } from "./seats.js";
 const SEATS_FROM_PX = 4.5; // between neighbours; below this a seat would be a speck
 const ROUND_FROM_PX = 8; // smaller ones are squares, which are quicker to fill
 const NUMBERS_FROM_PX = 22;
+const SIGNS_FROM_PX = 13; // who looks for a space for a wheelchair sees them sooner than numbers
 const ROW_LABELS_FROM_PX = 15;
 const SIGNS = { accessible: "♿", companion: "+1", restricted: "!" };
 
@@ -193,16 +194,18 @@ export function createScene(canvas, geometry, zones) {
     context.globalAlpha = isFaded(block) ? 0.3 : 1;
     fillSeats(block, shown);
     context.globalAlpha = 1;
-    if (pitchPx() < NUMBERS_FROM_PX) return;
+    if (pitchPx() < SIGNS_FROM_PX) return;
+    const isSaid = pitchPx() < NUMBERS_FROM_PX ? (seat) => marks.has(seat) : () => true;
     block.rowFirst.forEach((first, row) => {
       const end = block.rowFirst[row + 1] ?? block.end;
-      for (let seat = first; seat < end; seat += 1) if (inView(seat)) drawNumber(block, seat, seat - first + 1);
+      for (let seat = first; seat < end; seat += 1) if (inView(seat) && isSaid(seat)) drawNumber(block, seat, seat - first + 1);
     });
   }
 
   function fillSeats(block, shown) {
     const radius = pitch * 0.38;
     const speck = pitch * 0.11;
+    const space = pitch * 0.45; // of a wheelchair: square among round ones
     const free = new Path2D();
     const taken = new Path2D();
     for (const seat of shown) {
@@ -210,6 +213,7 @@ export function createScene(canvas, geometry, zones) {
       const y = seatY[seat];
       if (isTaken(seat)) taken.rect(x - speck, y - speck, 2 * speck, 2 * speck);
       else if (pitchPx() < ROUND_FROM_PX) free.rect(x - radius, y - radius, 2 * radius, 2 * radius);
+      else if (marks.get(seat) === "accessible") free.rect(x - space, y - space, 2 * space, 2 * space);
       else {
         free.moveTo(x + radius, y);
         free.arc(x, y, radius, 0, 2 * Math.PI);
@@ -223,11 +227,12 @@ export function createScene(canvas, geometry, zones) {
 
   function drawNumber(block, seat, number) {
     if (isTaken(seat)) return;
-    context.font = `600 ${pitch * 0.36}px ${theme.font}`;
+    const sign = SIGNS[marks.get(seat)];
+    context.font = `600 ${pitch * (sign === SIGNS.accessible ? 0.72 : sign ? 0.5 : 0.36)}px ${theme.font}`;
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.fillStyle = block.zone.ink;
-    context.fillText(SIGNS[marks.get(seat)] ?? number, seatX[seat], seatY[seat] + pitch * 0.02);
+    context.fillText(sign ?? number, seatX[seat], seatY[seat] + pitch * 0.02);
   }
 
   function drawLabel(part) {

@@ -6,6 +6,9 @@
 
 import { knowNothing, setSeat } from "./frames.js";
 
+/// What is special about a seat, in words.
+export const MARKS = { accessible: "wheelchair space", companion: "companion seat", restricted: "restricted view" };
+
 /// The map's geometry and the latest availability, with nothing about how they are shown.
 export class Seats {
   constructor(geometry, zones, known = knowNothing(geometry.places)) {

@@ -2,6 +2,7 @@
 
 import { el, zoneMark } from "./dom.js";
 import { moment, money, venueTime } from "./format.js";
+import { MARKS } from "./seats.js";
 
 export function ticketOf(order, event, zones, ticket, at) {
   const start = event && venueTime(event);
@@ -16,7 +17,7 @@ export function ticketOf(order, event, zones, ticket, at) {
       event ? el("p", { class: "ticket-where" }, [event.venue, event.city].filter(Boolean).join(", ")) : null,
       placeOf(seat, ticket),
       el("p", { class: "ticket-foot" }, zone ? zoneMark(zone) : null,
-        [zone?.name, seat ? money(seat.price, order.currency) : null, order.name].filter(Boolean).join(" · "))),
+        [zone?.name, MARKS[seat?.attribute], seat ? money(seat.price, order.currency) : null, order.name].filter(Boolean).join(" · "))),
     codeOf(ticket, state));
 }
 

@@ -3,6 +3,7 @@
 pub mod axe;
 pub mod browser;
 pub mod fleet;
+pub mod mail;
 pub mod processes;
 pub mod stack;
 pub mod visitor;

@@ -198,6 +198,34 @@ impl TestStack {
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// Changes an event as an organiser who has seen it as it is now does.
+    pub async fn change_event(&self, change: impl FnOnce(&mut Value)) {
+        let path = format!("/admin/v1/events/{EVENT}");
+        let (_, mut seen) = self.organiser("GET", &path, None).await;
+        change(&mut seen["event"]);
+        let token = self.config.origin.organisers[0].token.expose();
+        let request = reqwest::Client::new()
+            .put(format!("http://{}{path}", self.internal))
+            .bearer_auth(token)
+            .header("if-match", format!("\"{}\"", seen["version"]))
+            .json(&seen["event"]);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        assert_eq!(status, 200, "{}", answer.text().await.unwrap());
+    }
+
+    /// Asks the origin as the people who run it do; the key makes it happen once.
+    pub async fn runs_origin(&self, path: &str, body: Value, key: &str) -> Value {
+        let url = format!("http://{}/internal/v1/events/{EVENT}{path}", self.internal);
+        let token = self.config.origin.internal_token.expose();
+        let request = reqwest::Client::new().post(url).bearer_auth(token);
+        let answer = request.header("idempotency-key", key).json(&body).send().await.unwrap();
+        let status = answer.status();
+        let body = answer.json().await.unwrap();
+        assert!(status.is_success(), "{path} answers {status}: {body}");
+        body
+    }
+
     /// Sets the level of the seat map, or gives it back to the load.
     pub async fn pin_seat_mode(&self, mode: Option<&str>) {
         let url = format!("http://{}/internal/v1/mode", self.internal);

@@ -2,13 +2,14 @@
 //! distance on straight sides and round corners, cut into blocks by aisles.
 //!
 //! Rows are added until there are enough seats; what is too many is taken out of the last rows,
-//! one seat a block in turn. Only the position of a seat in a corner involves sine and cosine;
+//! one seat a block in turn. Where tiers meet there is a concourse without steps: in the rows beside
+//! it are the spaces for wheelchairs, each with a companion's seat. Only the position of a seat in a corner involves sine and cosine;
 //! which seats exist, and what they are called, is plain arithmetic.
 
 use std::collections::BTreeMap;
 use std::f64::consts::FRAC_PI_2;
 
-use super::{Block, Category, MapZone, Point, Rectangle, Row, Venue};
+use super::{Attribute, Block, Category, MapZone, Point, Rectangle, Row, Venue};
 
 /// Smallest and largest bowl that looks like one.
 const CAPACITY_MIN: u32 = 2_000;
@@ -163,6 +164,14 @@ struct Tier {
     seats: Vec<Vec<u32>>,
 }
 
+impl Tier {
+    /// Blocks that have seats.
+    fn blocks(&self) -> usize {
+        let has_seats = |block: &usize| self.seats.iter().any(|row| row[*block] > 0);
+        (0..self.sectors.len()).filter(has_seats).count()
+    }
+}
+
 impl Layout {
     fn with_rows(rows: u32, shape: &Tiers) -> Self {
         let mut left = rows;
@@ -226,6 +235,8 @@ pub fn build(capacity: u32) -> Result<Venue, BowlError> {
     let mut blocks = Vec::new();
     let mut first = 0;
     let tiers = layout.tiers.len();
+    let blocks_total = layout.tiers.iter().map(Tier::blocks).sum();
+    let mut spaces = Spaces { total: wheelchair_spaces(capacity), given: 0, blocks_total, seen: 0 };
     for (at, tier) in layout.tiers.iter().enumerate() {
         for (number, sector) in tier.sectors.iter().enumerate() {
             let mut rows = Vec::new();
@@ -245,6 +256,11 @@ pub fn build(capacity: u32) -> Result<Venue, BowlError> {
             }
             if rows.is_empty() {
                 continue;
+            }
+            // Of the lowest tier the last row is beside the concourse, of the others the first.
+            let beside = if at == 0 { rows.last_mut() } else { rows.first_mut() };
+            if let Some(row) = beside {
+                spaces.mark(row);
             }
             let label = ((at + 1) * 100 + number + 1).to_string();
             blocks.push(Block {
@@ -272,6 +288,40 @@ pub fn build(capacity: u32) -> Result<Venue, BowlError> {
     let (width, height) = (size(half.0), size(half.1));
     let (zones, areas) = (zones.into(), Vec::new());
     Ok(Venue { width, height, field, zones, blocks, areas, seats: first })
+}
+
+/// How many spaces for wheelchairs a house has: what the ADA Standards of 2010 ask of one, in
+/// 221.2.1.1. Their 221.3 asks for a companion's seat beside each.
+fn wheelchair_spaces(capacity: u32) -> u32 {
+    match capacity {
+        ..=5_000 => 6 + (capacity - 500).div_ceil(150),
+        _ => 36 + (capacity - 5_000).div_ceil(200),
+    }
+}
+
+/// Shares the spaces for wheelchairs out among all blocks, so that there are some at every price.
+struct Spaces {
+    total: u32,
+    given: u32,
+    blocks_total: usize,
+    /// Blocks that were looked at.
+    seen: usize,
+}
+
+impl Spaces {
+    /// Gives a block its share of what is still to be given: pairs from the aisle on, in this row.
+    fn mark(&mut self, row: &mut Row) {
+        self.seen += 1;
+        let due = u64::from(self.total) * self.seen as u64 / self.blocks_total as u64;
+        let due = u32::try_from(due).unwrap_or(self.total);
+        let room = u32::try_from(row.seats.len() / 2).unwrap_or(u32::MAX);
+        let pairs = (due - self.given).min(room);
+        self.given += pairs;
+        for pair in 0..pairs {
+            row.attributes.insert(2 * pair + 1, Attribute::Accessible);
+            row.attributes.insert(2 * pair + 2, Attribute::Companion);
+        }
+    }
 }
 
 /// A polygon around the rows between two radii.
@@ -355,6 +405,29 @@ mod tests {
             assert!(seats.count() > 5_000, "{zone:?}");
         }
         assert_eq!(plan.price_of(0), 4, "the first block is along the side");
+    }
+
+    #[test]
+    fn there_are_spaces_for_wheelchairs_at_every_price_each_with_a_companions_seat() {
+        for (capacity, spaces) in [(2_000, 16), (5_000, 36), (5_001, 37), (82_500, 424)] {
+            let venue = build(capacity).unwrap();
+            let (mut found, mut zones) = (0, BTreeSet::new());
+            for block in &venue.blocks {
+                for row in &block.rows {
+                    let marks: Vec<Attribute> = row.attributes.values().copied().collect();
+                    let (pairs, rest) = marks.as_chunks::<2>();
+                    assert!(rest.is_empty());
+                    for pair in pairs {
+                        assert_eq!(*pair, [Attribute::Accessible, Attribute::Companion]);
+                        zones.insert(block.zone.as_str());
+                    }
+                    found += pairs.len();
+                }
+            }
+            assert_eq!((found, zones.len()), (spaces, 4), "{capacity}");
+            // A companion is beside a wheelchair, or the plan would refuse it.
+            assert!(venue.plan(|_| Some(1)).is_ok());
+        }
     }
 
     #[test]
