@@ -119,8 +119,17 @@ pub enum StoreConfig {
     Embedded,
     /// In Redis 7: as many controllers as you like, one of which moves the fronts.
     Redis {
-        /// One address, or some nodes of a cluster.
+        /// One address, or some nodes of a cluster; `rediss://` for TLS. After a failover it leads
+        /// to the new primary.
         urls: Vec<RedisUrl>,
+        /// Who must have signed the server's certificate, in PEM; absent: whom this machine
+        /// believes.
+        #[serde(default)]
+        ca_file: Option<PathBuf>,
+        /// So many replicas must have a number, claim, code or front before it counts. With 0, what
+        /// a failover loses may be counted again.
+        #[serde(default)]
+        replicas_min: u32,
         /// Whether they are a cluster.
         #[serde(default)]
         cluster: bool,
@@ -134,7 +143,7 @@ fn default_prefix() -> String {
     "waiting-room".to_owned()
 }
 
-/// A `redis://` address. It may have a password in it, so it is not shown.
+/// A `redis://` or `rediss://` address. It may have a password in it, so it is not shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct RedisUrl(String);
@@ -203,6 +212,9 @@ impl ControllerConfig {
         let folder = path.parent().unwrap_or(Path::new("."));
         config.data_dir = folder.join(config.data_dir);
         config.keyring = folder.join(config.keyring);
+        if let StoreConfig::Redis { ca_file: Some(ca_file), .. } = &mut config.store {
+            *ca_file = folder.join(&ca_file);
+        }
         Ok(config)
     }
 
@@ -238,13 +250,25 @@ impl ControllerConfig {
                 return refuse(format!("tokens[{index}].token"), expected);
             }
         }
-        if let StoreConfig::Redis { urls, cluster, prefix } = &self.store {
+        if let StoreConfig::Redis { urls, ca_file, replicas_min, cluster, prefix } = &self.store {
             let is_one = urls.len() == 1;
             if urls.is_empty() || urls.len() > 64 || !(is_one || *cluster) {
                 return refuse("store.urls".to_owned(), "one address, or 1 to 64 of a cluster");
             }
-            if urls.iter().any(|url| redis::Client::open(url.expose()).is_err()) {
-                return refuse("store.urls".to_owned(), "a list of redis:// addresses");
+            // What follows a # would turn the check of certificates off.
+            let is_one = |url: &RedisUrl| {
+                !url.expose().contains('#') && redis::Client::open(url.expose()).is_ok()
+            };
+            if !urls.iter().all(is_one) {
+                let expected = "a list of redis:// or rediss:// addresses without #";
+                return refuse("store.urls".to_owned(), expected);
+            }
+            let is_tls = |url: &RedisUrl| url.expose().starts_with("rediss://");
+            if ca_file.is_some() && !urls.iter().all(is_tls) {
+                return refuse("store.ca_file".to_owned(), "set only for rediss:// addresses");
+            }
+            if *replicas_min > 8 || (*replicas_min > 0 && *cluster) {
+                return refuse("store.replicas_min".to_owned(), "0 to 8, and 0 for a cluster");
             }
             let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             if !(1..=40).contains(&prefix.len()) || !prefix.chars().all(is_plain) {
@@ -365,7 +389,10 @@ mod tests {
         check("kind = \"embedded\"",             "kind = \"file\"",                   "unknown variant `file`");
         check("kind = \"embedded\"",             "kind = \"redis\"\nurls = []",       "store.urls is not one address");
         check("kind = \"embedded\"",             "kind = \"redis\"\nurls = [\"redis://a\", \"redis://b\"]", "store.urls is not one address");
-        check("kind = \"embedded\"",             "kind = \"redis\"\nurls = [\"http://a\"]", "store.urls is not a list of redis://");
+        check("kind = \"embedded\"",             "kind = \"redis\"\nurls = [\"http://a\"]", "store.urls is not a list of redis:// or rediss://");
+        check("kind = \"embedded\"",             "kind = \"redis\"\nurls = [\"rediss://a/#insecure\"]", "store.urls is not a list of redis:// or rediss://");
+        check("kind = \"embedded\"",             "kind = \"redis\"\nurls = [\"redis://a\"]\nca_file = \"ca.pem\"", "store.ca_file is not set only for rediss://");
+        check("kind = \"embedded\"",             "kind = \"redis\"\nurls = [\"redis://a\"]\ncluster = true\nreplicas_min = 1", "store.replicas_min is not 0 to 8");
         check("kind = \"embedded\"",             "kind = \"redis\"\nurls = [\"redis://a\"]\nprefix = \"A\"", "store.prefix is not");
         check("load_url = \"http://",           "load_url = \"ftp://",             "origin.load_url is not an http:// or https:// address");
     }

@@ -246,11 +246,15 @@ impl Control {
             });
         if let Err(error) = put.and(kept).and(appended) {
             match error {
-                StoreError::Failed(_) | StoreError::Unreadable { .. } | StoreError::Closed => {}
+                StoreError::Failed(_)
+                | StoreError::Unreadable { .. }
+                | StoreError::Demoted
+                | StoreError::Closed => {}
                 // Fronts may be out that we know nothing of: the store tells where we are.
-                StoreError::Unanswered | StoreError::Distrusted | StoreError::Superseded { .. } => {
-                    self.rooms.clear()
-                }
+                StoreError::Unanswered
+                | StoreError::Unreplicated
+                | StoreError::Distrusted
+                | StoreError::Superseded { .. } => self.rooms.clear(),
             }
             return Err(error.into());
         }

@@ -121,7 +121,8 @@ pub async fn start(
         StoreConfig::Redis { .. } => "Redis".to_owned(),
     };
     let in_store = |source| StartError::Store { place: place.clone(), source };
-    let store = open_store(&config, &metrics, now).await.map_err(in_store)?;
+    let ca = read_ca(&config.store)?;
+    let store = open_store(&config, ca, &metrics, now).await.map_err(in_store)?;
     let app = Arc::new(App {
         name: config.name.clone(),
         tokens: config.tokens,
@@ -172,8 +173,16 @@ pub async fn start(
     Ok(Controller { addr, tasks, store })
 }
 
+/// Who must have signed the store's certificate.
+fn read_ca(store: &StoreConfig) -> Result<Option<Vec<u8>>, ConfigError> {
+    let StoreConfig::Redis { ca_file: Some(path), .. } = store else { return Ok(None) };
+    let read = std::fs::read(path);
+    read.map(Some).map_err(|source| ConfigError::Read { path: path.clone(), source })
+}
+
 async fn open_store(
     config: &ControllerConfig,
+    ca: Option<Vec<u8>>,
     metrics: &Metrics,
     now: Timestamp,
 ) -> Result<Store, StoreError> {
@@ -185,9 +194,11 @@ async fn open_store(
                 .await
                 .map_err(|_| StoreError::Closed)?
         }
-        StoreConfig::Redis { urls, cluster, prefix } => {
+        StoreConfig::Redis { urls, ca_file: _, replicas_min, cluster, prefix } => {
             let place = RedisPlace {
                 urls: urls.iter().map(RedisUrl::expose).map(str::to_owned).collect(),
+                ca,
+                replicas_min: *replicas_min,
                 is_cluster: *cluster,
                 prefix: prefix.clone(),
             };

@@ -9,9 +9,11 @@ mod nginx;
 mod postgres;
 mod process;
 mod redis;
+mod relay;
 
 pub use cluster::RedisCluster;
 pub use nginx::Nginx;
 pub use postgres::Postgres;
 pub use process::{Process, free_port};
 pub use redis::Redis;
+pub use relay::Relay;

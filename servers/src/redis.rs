@@ -3,20 +3,30 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::process::{Process, free_port, run};
 
 /// How long one answer to PING is waited for.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a replica may take to have everything.
+const COPY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks at it.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// A certificate that stands for itself.
+const CERTIFICATE: &str = "[req]\ndistinguished_name = name\nx509_extensions = more\n\
+    prompt = no\n[name]\nCN = redis\n[more]\nsubjectAltName = IP:127.0.0.1\n\
+    basicConstraints = critical, CA:FALSE\n";
 
 /// A server, running until it is dropped.
 #[derive(Debug)]
 pub struct Redis {
     process: Process,
     port: u16,
+    /// Its certificate, if it speaks TLS only.
+    certificate: Option<PathBuf>,
 }
 
 impl Redis {
@@ -35,16 +45,44 @@ impl Redis {
     /// If Redis is not installed or does not start.
     #[must_use]
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_as(false, settings)
+    }
+
+    /// Starts a server that speaks TLS only, with a [`Redis::certificate`] of its own making.
+    ///
+    /// # Panics
+    /// If Redis or openssl is not installed or does not start.
+    #[must_use]
+    pub fn start_tls() -> Self {
+        Self::start_as(true, &[])
+    }
+
+    fn start_as(is_tls: bool, settings: &[(&str, &str)]) -> Self {
         let port = free_port();
         let folder = tempfile::Builder::new().prefix("redis-").tempdir();
         let folder = folder.expect("there is room for a temporary folder");
+        let certificate = is_tls.then(|| make_certificate(folder.path()));
         let (port_text, dir) = (port.to_string(), folder.path().display().to_string());
-        let basic = [("port", &*port_text), ("bind", "127.0.0.1"), ("dir", &dir), ("save", "")];
-        let settings = basic.iter().chain(settings);
+        let listens: &[(&str, &str)] = if is_tls {
+            &[
+                ("port", "0"),
+                ("tls-port", &port_text),
+                ("tls-cert-file", "cert.pem"),
+                ("tls-key-file", "key.pem"),
+                ("tls-ca-cert-file", "cert.pem"),
+                ("tls-auth-clients", "no"),
+            ]
+        } else {
+            &[("port", &port_text)]
+        };
+        let basic = [("bind", "127.0.0.1"), ("dir", &*dir), ("save", "")];
+        // A replica is served at once, and not with those that come within five seconds.
+        let copies = [("repl-diskless-sync-delay", "0")];
+        let settings = listens.iter().chain(&basic).chain(&copies).chain(settings);
         let args: Vec<_> =
             settings.flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()]).collect();
         let process = Process::new(folder, Path::new("redis-server"), &args, "KILL");
-        let mut server = Self { process, port };
+        let mut server = Self { process, port, certificate };
         server.restart();
         server
     }
@@ -52,7 +90,14 @@ impl Redis {
     /// Its URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        let scheme = if self.certificate.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://127.0.0.1:{}/", self.port)
+    }
+
+    /// Its certificate in PEM, if it speaks TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_deref()
     }
 
     /// The port on which it listens, before and after a restart.
@@ -67,7 +112,11 @@ impl Redis {
     /// If it fails.
     pub fn command(&self, words: &[&str]) -> String {
         let mut cli = Command::new("redis-cli");
-        cli.args(["-e", "-p", &self.port.to_string()]).args(words);
+        cli.args(["-e", "-p", &self.port.to_string()]);
+        if self.certificate.is_some() {
+            cli.args(["--tls", "--insecure"]);
+        }
+        cli.args(words);
         run(&mut cli).trim_end().to_owned()
     }
 
@@ -83,7 +132,33 @@ impl Redis {
     pub fn restart(&mut self) {
         self.process.stop();
         let port = self.port;
-        self.process.start(|_| answers_ping(port).unwrap_or(false));
+        let is_tls = self.certificate.is_some();
+        self.process.start(|_| {
+            let answers = if is_tls { takes_connections(port) } else { answers_ping(port) };
+            answers.unwrap_or(false)
+        });
+    }
+
+    /// Becomes a replica of the server behind this port of loopback, and waits until it has
+    /// everything.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn follow(&self, port: u16) {
+        self.command(&["replicaof", "127.0.0.1", &port.to_string()]);
+        let since = Instant::now();
+        while !self.command(&["info", "replication"]).contains("master_link_status:up") {
+            assert!(since.elapsed() < COPY_TIMEOUT, "the replica does not get everything");
+            std::thread::sleep(LOOK_PAUSE);
+        }
+    }
+
+    /// Is a replica no more.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    pub fn promote(&self) {
+        self.command(&["replicaof", "no", "one"]);
     }
 
     /// Freezes it: connections stay open and nobody answers.
@@ -95,6 +170,20 @@ impl Redis {
     pub fn resume(&self) {
         self.process.resume();
     }
+}
+
+fn make_certificate(folder: &Path) -> PathBuf {
+    let certificate = folder.join("cert.pem");
+    std::fs::write(folder.join("openssl.conf"), CERTIFICATE).expect("the folder can be written");
+    let mut openssl = Command::new("openssl");
+    openssl.current_dir(folder).args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]);
+    openssl.args(["-pkeyopt", "ec_paramgen_curve:P-256", "-config", "openssl.conf"]);
+    run(openssl.args(["-keyout", "key.pem", "-out", "cert.pem"]));
+    certificate
+}
+
+fn takes_connections(port: u16) -> std::io::Result<bool> {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map(|_| true)
 }
 
 fn answers_ping(port: u16) -> std::io::Result<bool> {

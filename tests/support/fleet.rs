@@ -28,6 +28,9 @@ pub struct Fleet {
     dir: TempDir,
     /// All controllers share it.
     pub redis: servers::Redis,
+    /// Follows it, if there is one: then the address of the store is the relay's, and what counts must
+    /// be on a replica.
+    spare: Option<(servers::Redis, servers::Relay)>,
     controllers: [Option<Child>; 2],
     edges: [Option<Child>; 3],
     origin: Option<Child>,
@@ -41,22 +44,34 @@ pub struct Fleet {
 impl Fleet {
     /// Starts everything, with a room whose front moves by this many positions a second.
     pub async fn start(per_sec: f64) -> Self {
-        let shop = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = shop.local_addr().unwrap();
-        let app = axum::Router::new().fallback(|| async { "the shop" });
-        tokio::spawn(async move { axum::serve(shop, app).await });
-        Self::start_before(Some(addr), per_sec).await
+        Self::start_before(Some(start_shop().await), per_sec, false).await
+    }
+
+    /// The same with a replica of Redis that can take over.
+    pub async fn start_replicated(per_sec: f64) -> Self {
+        Self::start_before(Some(start_shop().await), per_sec, true).await
     }
 
     /// The same in front of an origin that sells the event.
     pub async fn start_selling(per_sec: f64) -> Self {
-        Self::start_before(None, per_sec).await
+        Self::start_before(None, per_sec, false).await
     }
 
-    async fn start_before(shop: Option<SocketAddr>, per_sec: f64) -> Self {
+    async fn start_before(shop: Option<SocketAddr>, per_sec: f64, is_replicated: bool) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let redis = servers::Redis::start_with(&[("appendonly", "yes"), ("appendfsync", "always")]);
+        let spare = is_replicated.then(|| {
+            let spare = servers::Redis::start();
+            spare.follow(redis.port());
+            (spare, servers::Relay::to(redis.port()))
+        });
+        let store = match &spare {
+            None => format!("urls = [\"{}\"]", redis.url()),
+            Some((_, address)) => {
+                format!("urls = [\"redis://127.0.0.1:{}/\"], replicas_min = 1", address.port())
+            }
+        };
         write_keys(dir.path());
         let ports: Vec<u16> = super::processes::free_ports(10);
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
@@ -79,13 +94,12 @@ impl Fleet {
                 "listen = \"{addr}\"\nname = \"{name}\"\ndata_dir = \"{name}\"\n\
                  keyring = \"{name}.json\"\ntokens = [\n{}\n\
                  {{ name = \"olga\", role = \"operator\", token = \"{OPERATOR}\" }}]\n\
-                 store = {{ kind = \"redis\", urls = [\"{}\"] }}\n\
+                 store = {{ kind = \"redis\", {store} }}\n\
                  [[rooms]]\nevent = \"{EVENT}\"\ntitle = \"Final\"\nmode = \"on\"\n\
                  guard = {{ paths = [\"/events/{EVENT}\", \"/api/v1/events/{EVENT}\"] }}\n\
                  pace = {{ per_sec_min = {per_sec:.3}, per_sec_max = {per_sec:.3}, \
                  per_sec_start = {per_sec:.3}, latency_p95_ms = 20000.0, db_cpu = 1.0 }}\n",
                 tokens.join("\n"),
-                redis.url(),
             );
             std::fs::write(dir.path().join(format!("{name}.toml")), text).unwrap();
         }
@@ -108,6 +122,7 @@ impl Fleet {
         let mut fleet = Self {
             dir,
             redis,
+            spare,
             controllers: [None, None],
             edges: [None, None, None],
             origin: None,
@@ -124,6 +139,17 @@ impl Fleet {
             fleet.start_origin().await;
         }
         fleet
+    }
+
+    /// Redis dies, and its replica takes over. The dead one comes back as the replica of the new one.
+    pub fn fail_redis_over(&mut self) {
+        let (spare, address) = self.spare.as_mut().expect("a fleet with a replica");
+        self.redis.stop_immediate();
+        spare.promote();
+        address.turn_to(spare.port());
+        self.redis.restart();
+        self.redis.follow(spare.port());
+        std::mem::swap(&mut self.redis, spare);
     }
 
     fn spawn(&self, command: &str, name: &str) -> Child {
@@ -262,6 +288,27 @@ impl Fleet {
         (answer.status().as_u16(), answer.json().await.unwrap_or(json!(null)))
     }
 
+    /// Changes a room at a controller, as the operator who saw it last.
+    pub async fn change_room(
+        &self,
+        controller: usize,
+        event: &str,
+        change: impl FnOnce(&mut Value),
+    ) {
+        let path = format!("/api/v1/rooms/{event}");
+        let (_, mut room) = self.operator(controller, "GET", &path, None).await;
+        change(&mut room["spec"]);
+        let request = self
+            .http
+            .put(format!("http://{}{path}", self.controller_addrs[controller]))
+            .bearer_auth(OPERATOR)
+            .header("if-match", room["version"].to_string())
+            .json(&room["spec"]);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        assert_eq!(status, 200, "{}", answer.text().await.unwrap());
+    }
+
     /// Watches the fronts of all edges until told to stop: none of them ever goes back.
     pub fn watch_fronts(&self) -> Watch {
         let is_over = Arc::new(AtomicBool::new(false));
@@ -285,6 +332,14 @@ impl Fleet {
         });
         Watch { is_over, tasks }
     }
+}
+
+async fn start_shop() -> SocketAddr {
+    let shop = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = shop.local_addr().unwrap();
+    let app = axum::Router::new().fallback(|| async { "the shop" });
+    tokio::spawn(async move { axum::serve(shop, app).await });
+    addr
 }
 
 /// A line starts where the one before has got to, or further on.

@@ -156,7 +156,10 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             // The control loop says so once, and not with every visitor.
-            StoreError::Unanswered | StoreError::Distrusted => {
+            StoreError::Unanswered
+            | StoreError::Unreplicated
+            | StoreError::Demoted
+            | StoreError::Distrusted => {
                 tracing::debug!(%error, "http: a request failed for the store");
             }
             error => tracing::error!(

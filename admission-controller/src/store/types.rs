@@ -33,6 +33,12 @@ pub enum StoreError {
     /// It did not answer in time. Whether the operation happened is not known.
     #[error("store does not answer")]
     Unanswered,
+    /// It was done, on fewer servers than must have it: a failover may undo it.
+    #[error("what was written is on too few servers of the store")]
+    Unreplicated,
+    /// The server was demoted and follows another one now; nothing happened.
+    #[error("store is a replica, and takes nothing")]
+    Demoted,
     /// It may have lost writes, and answers again when what was lost is brought back.
     #[error("store may have lost writes, which are being brought back")]
     Distrusted,

@@ -149,6 +149,8 @@ impl Embedded {
                     StoreError::Failed(_)
                     | StoreError::Closed
                     | StoreError::Unanswered
+                    | StoreError::Unreplicated
+                    | StoreError::Demoted
                     | StoreError::Distrusted => Outcome::Failed,
                 };
                 let answer = move |_| {

@@ -27,7 +27,7 @@ impl Redis {
     ) -> Result<Option<Added>, StoreError> {
         let floor = id_floor(&line.event, deed.at);
         let at = |at: Option<Timestamp>| at.map(|at| at.as_millis().to_string());
-        let call = Call::new("new_batch")
+        let call = Call::kept("new_batch")
             .arg(line.line)
             .arg(at(batch.valid_from).unwrap_or_default())
             .arg(at(batch.valid_until).unwrap_or_default())
@@ -43,7 +43,7 @@ impl Redis {
         let batch = reply.number()?;
         let mut added = 0;
         for some in hashes.chunks(CODES_AT_ONCE) {
-            let mut call = Call::new("put_codes").arg(line.line).arg(batch).arg(CODES_MAX);
+            let mut call = Call::kept("put_codes").arg(line.line).arg(batch).arg(CODES_MAX);
             for hash in some {
                 call = call.arg(URL_SAFE_NO_PAD.encode(hash));
             }
@@ -74,7 +74,7 @@ impl Redis {
         batch: u64,
         deed: Deed,
     ) -> Result<bool, StoreError> {
-        let call = Call::new("revoke_batch").arg(line.line).arg(batch);
+        let call = Call::kept("revoke_batch").arg(line.line).arg(batch);
         self.revoke_codes(line, call, deed).await
     }
 
@@ -84,7 +84,7 @@ impl Redis {
         hash: [u8; 32],
         deed: Deed,
     ) -> Result<bool, StoreError> {
-        let call = Call::new("revoke_code").arg(line.line).arg(URL_SAFE_NO_PAD.encode(hash));
+        let call = Call::kept("revoke_code").arg(line.line).arg(URL_SAFE_NO_PAD.encode(hash));
         self.revoke_codes(line, call, deed).await
     }
 
@@ -103,7 +103,7 @@ impl Redis {
         grant: Grant,
         now: Timestamp,
     ) -> Result<Result<u64, NoPriority>, StoreError> {
-        let call = Call::new("grant")
+        let call = Call::kept("grant")
             .arg(line.line)
             .arg(grant.sub.to_string())
             .arg(URL_SAFE_NO_PAD.encode(grant.hash))

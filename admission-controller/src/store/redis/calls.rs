@@ -1,12 +1,18 @@
 //! One script call and its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::ConnectionLike;
-use redis::{ErrorKind, RedisError, ServerErrorKind, ToRedisArgs};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, ToRedisArgs, Value};
 use serde::de::DeserializeOwned;
 
 use super::super::StoreError;
+use super::millis;
+
+/// How long a replica may take to have what was written. Less than an answer may take, so that we
+/// hear of it.
+const REPLICA_TIME_MAX: Duration = Duration::from_millis(400);
 
 /// A Lua script with its hash.
 pub(super) struct Script {
@@ -19,37 +25,74 @@ impl Script {
         Self { text, sha: redis::Script::new(text).get_hash().to_owned() }
     }
 
-    /// By its hash; a server that does not know it yet is told the text.
+    /// By its hash; a server that does not know it yet is told the text. What is to be kept must be
+    /// on so many replicas as well.
     pub(super) async fn run(
         &self,
         link: &mut impl ConnectionLike,
         key: &str,
         call: &Call,
+        replicas_min: u32,
     ) -> Result<Reply, StoreError> {
-        let command = |name: &str, script: &str| {
+        let ask = async |link: &mut _, name: &str, script: &str| {
             let mut command = redis::cmd(name);
             command.arg(script).arg(1).arg(key).arg(&call.args);
-            command
+            if call.is_kept && replicas_min > 0 {
+                kept(link, command, replicas_min).await
+            } else {
+                Ok((command.query_async(link).await?, true))
+            }
         };
-        let answer = command("EVALSHA", &self.sha).query_async(link).await;
-        let answer: Result<Vec<Vec<u8>>, RedisError> = match answer {
+        let answer = ask(link, "EVALSHA", &self.sha).await;
+        let answer: RedisResult<(Vec<Vec<u8>>, bool)> = match answer {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                command("EVAL", self.text).query_async(link).await
+                ask(link, "EVAL", self.text).await
             }
             answer => answer,
         };
-        Reply::from(answer.map_err(failed)?)
+        let (answer, is_kept) = answer.map_err(failed)?;
+        let reply = Reply::from(answer)?.trusted()?;
+        if is_kept { Ok(reply) } else { Err(StoreError::Unreplicated) }
     }
+}
+
+/// Runs a command and says whether so many replicas have what this connection has written.
+///
+/// Both go in one piece: after a reconnect, another server would speak for its own replicas.
+async fn kept(
+    link: &mut impl ConnectionLike,
+    command: Cmd,
+    replicas_min: u32,
+) -> RedisResult<(Vec<Vec<u8>>, bool)> {
+    let mut both = redis::pipe();
+    both.ignore_errors().add_command(command);
+    both.cmd("WAIT").arg(replicas_min).arg(millis(REPLICA_TIME_MAX));
+    let mut answers = both.query_async::<Vec<RedisResult<Value>>>(link).await?.into_iter();
+    let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
+    let answer = redis::from_redis_value(next()?)?;
+    // A server that is a replica itself refuses to say, and what it answered tells why.
+    let replicas = next().ok().and_then(|count| redis::from_redis_value::<u32>(count).ok());
+    Ok((answer, replicas.is_some_and(|replicas| replicas >= replicas_min)))
 }
 
 /// The name of an operation and its arguments.
 pub(super) struct Call {
     args: Vec<Vec<u8>>,
+    is_kept: bool,
 }
 
 impl Call {
     pub(super) fn new(operation: &str) -> Self {
-        Self { args: vec![operation.as_bytes().to_vec()] }
+        Self { args: vec![operation.as_bytes().to_vec()], is_kept: false }
+    }
+
+    /// One that somebody outside relies on: it counts when replicas have it, where there are any.
+    pub(super) fn kept(operation: &str) -> Self {
+        Self { is_kept: true, ..Self::new(operation) }
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
     pub(super) fn arg(mut self, value: impl ToRedisArgs) -> Self {
@@ -71,9 +114,13 @@ impl Reply {
         Ok(Self { word: text(word)?, rest })
     }
 
-    /// Refuses the answer of a server that may have lost writes.
-    pub(super) fn trusted(self) -> Result<Self, StoreError> {
-        if self.word == "unsafe" { Err(StoreError::Distrusted) } else { Ok(self) }
+    /// Refuses the answer of a server that may have lost writes, or that follows another one.
+    fn trusted(self) -> Result<Self, StoreError> {
+        match self.word.as_str() {
+            "unsafe" => Err(StoreError::Distrusted),
+            "replica" => Err(StoreError::Demoted),
+            _ => Ok(self),
+        }
     }
 
     pub(super) fn word(&self) -> &str {
@@ -122,7 +169,12 @@ pub(super) fn parse<T: DeserializeOwned>(what: &'static str, text: &str) -> Resu
 /// A failure of the connection leaves open what became of the operation.
 pub(super) fn failed(error: RedisError) -> StoreError {
     let is_open = error.is_timeout() || error.is_io_error() || error.is_connection_dropped();
-    if is_open { StoreError::Unanswered } else { StoreError::Failed(Arc::new(error)) }
+    match error.code() {
+        _ if is_open => StoreError::Unanswered,
+        Some("READONLY") => StoreError::Demoted,
+        Some("NOREPLICAS") => StoreError::Unreplicated,
+        Some(_) | None => StoreError::Failed(Arc::new(error)),
+    }
 }
 
 /// The store holds what no script of ours has written.

@@ -18,11 +18,17 @@ local PARTS = { 'fronts', 'gaps:0', 'gaps:1', 'gaps:2', 'new_gaps', 'leases:0', 
   'restored', 'moves', 'transfers', 'transfer_of', 'transfers_until', 'transfers_used',
   'codes', 'batches', 'batch_codes', 'batch_used', 'grants', 'granted' }
 
+-- What a server says that is not the one that was trusted: one that follows another takes nothing.
+local function distrust()
+  local is_replica = string.match(redis.call('INFO', 'replication'), 'role:slave')
+  return { is_replica and 'replica' or 'unsafe' }
+end
+
 -- What stands against an operation on the line ARGV[2], if anything does.
 local function refusal(line)
   local known = redis.call('HMGET', room, 'line', 'run_id', 'deleted_at')
   if not known[1] then return { 'missing' } end
-  if known[2] ~= run_id() then return { 'unsafe' } end
+  if known[2] ~= run_id() then return distrust() end
   if known[3] or (line and known[1] ~= line) then return { 'missing' } end
   return nil
 end
@@ -96,7 +102,7 @@ function ops.status(now, revoked_after)
   local known = redis.call('HMGET', room, 'line', 'generation', 'version', 'spec', 'issued0',
     'issued1', 'issued2', 'run_id', 'deleted_at', 'admitted0', 'admitted1', 'admitted2')
   if not known[1] then return { 'missing' } end
-  if known[8] ~= run_id() then return { 'unsafe' } end
+  if known[8] ~= run_id() then return distrust() end
   if known[9] then return { 'deleted', known[9] } end
   local inside = redis.call('ZCOUNT', key('inside'), '(' .. now, '+inf')
   local answer = { 'ok', known[1], known[2], known[3], known[4], known[5], known[6], known[7],
@@ -119,7 +125,7 @@ function ops.generation() return { 'ok', field('line') } end
 
 function ops.create(line, generation, spec, is_off, deed, id_floor, deeds_max, kind_configured)
   local known = redis.call('HMGET', room, 'line', 'run_id', 'deleted_at', 'version')
-  if known[1] and known[2] ~= run_id() then return { 'unsafe' } end
+  if known[1] and known[2] ~= run_id() then return distrust() end
   if known[1] and not known[3] then return { 'conflict', known[4] } end
   if num(known[1]) >= num(line) then return { 'again' } end
   local fence = field('fence')

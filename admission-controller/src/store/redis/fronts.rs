@@ -29,7 +29,7 @@ impl Redis {
         line: LineId,
         epoch: u64,
     ) -> Result<Vec<Published>, StoreError> {
-        let call = Call::new("resume").arg(line.line).arg(epoch);
+        let call = Call::kept("resume").arg(line.line).arg(epoch);
         let reply = self.event(&line.event, call).await?;
         if reply.is("superseded") {
             return Err(StoreError::Superseded { event: line.event, epoch, seq: 0 });
@@ -76,7 +76,7 @@ impl Redis {
         }
         // Of several fronts some may be out: what became of all together is not known.
         outcome.map_err(|error| match error {
-            StoreError::Failed(_) => StoreError::Unanswered,
+            StoreError::Failed(_) | StoreError::Demoted => StoreError::Unanswered,
             error => error,
         })
     }
@@ -90,7 +90,7 @@ impl Redis {
             let is_drawing = opened.is_some_and(|opened| f0 < opened.counts[lane.index()]);
             if is_drawing { String::new() } else { f0.to_string() }
         });
-        let call = Call::new("put_front")
+        let call = Call::kept("put_front")
             .arg(front.line)
             .arg(front.epoch)
             .arg(front.seq)
@@ -133,7 +133,7 @@ impl Redis {
         beacon: Beacon,
         fresh_secret: [u8; 32],
     ) -> Result<Option<DrawRecord>, StoreError> {
-        let call = Call::new("announce_draw")
+        let call = Call::kept("announce_draw")
             .arg(line.line)
             .arg(URL_SAFE_NO_PAD.encode(fresh_secret))
             .arg(json(&beacon)?);
@@ -153,7 +153,7 @@ impl Redis {
         line: LineId,
         value: Vec<u8>,
     ) -> Result<Option<DrawRecord>, StoreError> {
-        let call = Call::new("open_draw").arg(line.line).arg(value);
+        let call = Call::kept("open_draw").arg(line.line).arg(value);
         self.drawn(line, call).await
     }
 
@@ -180,7 +180,7 @@ impl Redis {
             Some(Beacon::Operator { .. }) => {}
         }
         let floor = id_floor(&line.event, deed.at);
-        let call = Call::new("give_beacon")
+        let call = Call::kept("give_beacon")
             .arg(line.line)
             .arg(value)
             .arg(json(&deed_entry(&line.event, EntryKind::Operator, deed))?)

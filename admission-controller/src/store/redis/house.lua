@@ -6,6 +6,12 @@ local function num(value) return tonumber(value or 0) or 0 end
 local function text(number) return string.format('%.0f', number) end
 local function run_id() return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') end
 
+-- What a server says that is not the one that was trusted: one that follows another takes nothing.
+local function distrust()
+  local is_replica = string.match(redis.call('INFO', 'replication'), 'role:slave')
+  return { is_replica and 'replica' or 'unsafe' }
+end
+
 local ops = {}
 
 -- Takes or keeps the lead for a while. Its length is measured here, by one clock; what protects the
@@ -36,7 +42,7 @@ end
 function ops.index()
   local trusted = redis.call('GET', key('run_id'))
   local word = 'ok'
-  if not trusted then word = 'empty' elseif trusted ~= run_id() then word = 'unsafe' end
+  if not trusted then word = 'empty' elseif trusted ~= run_id() then word = distrust()[1] end
   return { word, unpack(redis.call('SMEMBERS', key('events'))) }
 end
 

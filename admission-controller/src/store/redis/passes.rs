@@ -50,7 +50,7 @@ impl Redis {
         now: Timestamp,
     ) -> Result<Counted, StoreError> {
         let keep_until = record.place_exp.plus_secs(USED_FOR_SECS).max(record.exp);
-        let call = Call::new("claim")
+        let call = Call::kept("claim")
             .arg(line.line)
             .arg(record.sub.to_string())
             .arg(now.as_millis())
@@ -78,7 +78,7 @@ impl Redis {
         to: ComeBack,
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        let call = Call::new("come_back")
+        let call = Call::kept("come_back")
             .arg(line.line)
             .arg(to.sub.to_string())
             .arg(now.as_millis())
@@ -122,7 +122,7 @@ impl Redis {
         transfer: Transfer,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let call = Call::new("open_transfer")
+        let call = Call::kept("open_transfer")
             .arg(line.line)
             .arg(URL_SAFE_NO_PAD.encode(transfer.hash))
             .arg(transfer.place.sub.to_string())
@@ -142,7 +142,7 @@ impl Redis {
     ) -> Result<Option<Redeemed>, StoreError> {
         let place_secs = lock(&self.shared.known).place_secs(&line.event);
         let keep_secs = place_secs.unwrap_or(PLACE_SECS_MAX) + USED_FOR_SECS;
-        let call = Call::new("redeem_transfer")
+        let call = Call::kept("redeem_transfer")
             .arg(line.line)
             .arg(URL_SAFE_NO_PAD.encode(redeem.hash))
             .arg(redeem.asker)
@@ -169,7 +169,7 @@ impl Redis {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let from = now.plus_secs(reason.grace_secs());
-        let call = Call::new("finish")
+        let call = Call::kept("finish")
             .arg(line.line)
             .arg(pass.sub.to_string())
             .arg(pass.jti.to_string())
@@ -194,7 +194,7 @@ impl Redis {
         let place_secs = lock(&self.shared.known).place_secs(&line.event);
         let place_secs = place_secs.unwrap_or(PLACE_SECS_MAX);
         let floor = id_floor(&line.event, now);
-        let call = Call::new("revoke")
+        let call = Call::kept("revoke")
             .arg(line.line)
             .arg(sub.to_string())
             .arg(now.as_millis())
@@ -221,7 +221,7 @@ impl Redis {
         deed: Deed,
     ) -> Result<Put, StoreError> {
         let floor = id_floor(&event, deed.at);
-        let call = Call::new("revoke_all")
+        let call = Call::kept("revoke_all")
             .arg(json(&deed_entry(&event, kind, deed))?)
             .arg(floor)
             .arg(DEEDS_MAX);

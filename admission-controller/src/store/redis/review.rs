@@ -77,7 +77,7 @@ impl Redis {
                     suspicion: suspicion.clone(),
                 })
             };
-            let call = Call::new("suspect")
+            let call = Call::kept("suspect")
                 .arg(suspicion.line)
                 .arg(suspicion.sub.to_string())
                 .arg(id_floor(&event, suspicion.at))
@@ -148,7 +148,7 @@ impl Redis {
                 why: Some(why),
                 ..judged
             };
-            let call = Call::new("restore")
+            let call = Call::kept("restore")
                 .arg(sub.to_string())
                 .arg(before)
                 .arg(json(&after)?)

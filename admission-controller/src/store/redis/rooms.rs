@@ -138,7 +138,7 @@ impl Redis {
                 return Err(StoreError::Distrusted);
             }
             // A store that nobody has used yet.
-            self.house(Call::new("trust")).await?;
+            self.house(Call::kept("trust")).await?;
         }
         parsed(reply.texts()?)
     }
@@ -190,7 +190,7 @@ impl Redis {
         kind: EntryKind,
     ) -> Result<Put, StoreError> {
         let event = spec.event.clone();
-        self.house(Call::new("add").arg(event.as_str())).await?;
+        self.house(Call::kept("add").arg(event.as_str())).await?;
         for _ in 0..ATTEMPTS_MAX {
             let last = self.event(&event, Call::new("generation")).await?.text()?;
             let last = if last.is_empty() { 0 } else { number(&last)? };
@@ -202,7 +202,7 @@ impl Redis {
                 EntryKind::Pace | EntryKind::Security | EntryKind::Config => deed.what.clone(),
             };
             let noted = Deed { what, ..deed.clone() };
-            let call = Call::new("create")
+            let call = Call::kept("create")
                 .arg(line)
                 .arg(line)
                 .arg(json(&spec)?)
@@ -243,7 +243,7 @@ impl Redis {
     ) -> Result<Put, StoreError> {
         let event = spec.event.clone();
         let floor = id_floor(&event, deed.at);
-        let call = Call::new("change")
+        let call = Call::kept("change")
             .arg(version)
             .arg(json(&spec)?)
             .arg(is_off(&spec))
@@ -272,7 +272,7 @@ impl Redis {
         deed: Deed,
     ) -> Result<Put, StoreError> {
         let (at, floor) = (deed.at, id_floor(&event, deed.at));
-        let call = Call::new("delete")
+        let call = Call::kept("delete")
             .arg(version.map(|version| version.to_string()).unwrap_or_default())
             .arg(at.as_millis())
             .arg(json(&deed_entry(&event, EntryKind::Operator, deed))?)
@@ -301,7 +301,7 @@ impl Redis {
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
         let forget_before = now.as_millis().saturating_sub(super::millis(LEASE_REMEMBERED));
-        let call = Call::new("lease")
+        let call = Call::kept("lease")
             .arg(line.line)
             .arg(lane.index())
             .arg(count)

@@ -305,7 +305,7 @@ impl Redis {
         for event in &events {
             self.recover(event, epoch).await?;
         }
-        let mut call = Call::new("trust");
+        let mut call = Call::kept("trust");
         for event in &events {
             call = call.arg(event.as_str());
         }
@@ -356,7 +356,7 @@ impl Redis {
             return Ok(());
         }
         let known = lock(&self.shared.known).rooms.get(event).cloned();
-        let mut call = Call::new("recover").arg(epoch);
+        let mut call = Call::kept("recover").arg(epoch);
         call = match &known {
             None => {
                 for _ in 0..10 {

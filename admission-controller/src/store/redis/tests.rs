@@ -8,17 +8,17 @@ use prometheus::{Histogram, HistogramOpts};
 use super::super::{LineId, Published, Store, StoreError, suite};
 use super::*;
 
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(super) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 /// Longest wait for something that is to happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 fn place(servers: &[servers::Redis], is_cluster: bool) -> RedisPlace {
     let urls = servers.iter().map(servers::Redis::url).collect();
-    RedisPlace { urls, is_cluster, prefix: "test".to_owned() }
+    RedisPlace { urls, ca: None, replicas_min: 0, is_cluster, prefix: "test".to_owned() }
 }
 
 /// A controller that has looked around, as it does before it answers anything.
-async fn open(place: &RedisPlace, name: &str) -> Store {
+pub(super) async fn open(place: &RedisPlace, name: &str) -> Store {
     let calls = Histogram::with_opts(HistogramOpts::new("calls", "Calls.")).unwrap();
     let store = Store::redis(place, name.parse().unwrap(), calls, NOW).await.unwrap();
     store.status(NOW).await.unwrap();
@@ -29,11 +29,15 @@ fn edge() -> Owner {
     "edge-1".parse().unwrap()
 }
 
-async fn lease(store: &Store, line: &LineId, count: u64) -> Result<Option<u64>, StoreError> {
+pub(super) async fn lease(
+    store: &Store,
+    line: &LineId,
+    count: u64,
+) -> Result<Option<u64>, StoreError> {
     store.lease(line.clone(), Lane::Standard, count, edge(), NOW).await
 }
 
-async fn epoch(store: &Store) -> Option<u64> {
+pub(super) async fn epoch(store: &Store) -> Option<u64> {
     match store.lead(NOW).await {
         Ok(Turn::Leads { epoch }) => Some(epoch),
         Ok(Turn::Follows { .. }) | Err(_) => None,
@@ -41,7 +45,7 @@ async fn epoch(store: &Store) -> Option<u64> {
 }
 
 /// Looks and settles as the control loop does, until all rooms are known and trusted.
-async fn until_settled(store: &Store) {
+pub(super) async fn until_settled(store: &Store) {
     let since = Instant::now();
     loop {
         let looked = store.status(NOW).await;
@@ -57,7 +61,7 @@ async fn until_settled(store: &Store) {
     }
 }
 
-fn front(line: &LineId, epoch: u64, seq: u64, f0: u64) -> Published {
+pub(super) fn front(line: &LineId, epoch: u64, seq: u64, f0: u64) -> Published {
     let entry = |lane| LaneFront { lane, f0, pace_milli: 0, limit: f0, issued: 0 };
     let front = Front {
         iss: "c".parse().unwrap(),
@@ -81,7 +85,7 @@ fn front(line: &LineId, epoch: u64, seq: u64, f0: u64) -> Published {
     Published { front, sealed: None, told: None }
 }
 
-async fn front_at(store: &Store, line: &LineId) -> u64 {
+pub(super) async fn front_at(store: &Store, line: &LineId) -> u64 {
     let fronts = store.fronts(line.clone()).await.unwrap();
     fronts.last().map_or(0, |published| published.front.at(Lane::Standard, NOW))
 }
@@ -91,6 +95,36 @@ async fn redis_keeps_its_promises() {
     let server = servers::Redis::start();
     let place = place(std::slice::from_ref(&server), false);
     suite::keeps_its_promises(async || open(&place, "c").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_only_the_right_server_and_the_right_password_will_do() {
+    let server = servers::Redis::start_tls();
+    server.command(&["acl", "setuser", "fleet", "on", ">pass-word", "~*", "&*", "+@all"]);
+    let ca = std::fs::read(server.certificate().unwrap()).unwrap();
+    let with = |user: &str, ca: Option<Vec<u8>>| RedisPlace {
+        urls: vec![server.url().replace("rediss://", &format!("rediss://{user}@"))],
+        ca,
+        ..place(&[], false)
+    };
+    let right = with("fleet:pass-word", Some(ca.clone()));
+    let store = open(&right, "a").await;
+    let line = suite::room(&store, "sealed").await;
+    assert_eq!(lease(&store, &line, 10).await.unwrap(), Some(1));
+    let other = servers::Redis::start_tls();
+    let other = std::fs::read(other.certificate().unwrap()).unwrap();
+    for (what, place) in [
+        ("the wrong password", with("fleet:guessed-word", Some(ca.clone()))),
+        ("a certificate of nobody's", with("fleet:pass-word", None)),
+        ("a certificate of somebody else's", with("fleet:pass-word", Some(other))),
+    ] {
+        let calls = Histogram::with_opts(HistogramOpts::new("calls", "Calls.")).unwrap();
+        let opened = Store::redis(&place, "b".parse().unwrap(), calls, NOW).await;
+        let error = opened.err().unwrap_or_else(|| panic!("{what} will do"));
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let said = format!("{place:?} {error} {error:?} {cause:?}");
+        assert!(!said.contains("-word") && !said.contains("fleet"), "{what}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
