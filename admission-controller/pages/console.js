@@ -112,7 +112,8 @@ class RoomView {
     };
     at.tiles.replaceChildren(...Object.entries(tiles).map(([name, value]) => el('div', {}, el('dt', { className: 'label' }, name), el('dd', {}, number(value)))));
     at.lanes.replaceChildren(...room.lanes.map((lane) => el('tr', { data: { lane: lane.lane } }, el('th', { scope: 'row' }, lane.lane),
-      ...[lane.front, lane.issued, lane.waiting, lane.pace_per_sec].map((value) => el('td', { className: 'n' }, number(value))))));
+      ...[lane.front, lane.issued, lane.waiting, lane.pace_per_sec, room.spec.lanes[lane.lane]].map((value) => el('td', { className: 'n' }, number(value))),
+      el('td', { className: 'n', title: 'of the pace, while somebody waits in a lane that it bounds' }, most(room.spec.lanes[`${lane.lane}_percent_max`])))));
     at['stock-part'].hidden = !room.stock;
     if (room.stock) this.showStock(room.stock, room.stock_band);
     const isPaused = room.spec.is_paused;
@@ -183,6 +184,11 @@ class RoomView {
     this.at['decisions-region'].hidden = !this.at.decisions.rows.length;
     while (this.at.decisions.rows.length > DECISIONS_MAX) this.at.decisions.lastElementChild.remove();
   }
+}
+
+/** How much of the pace a lane gets, in words. */
+function most(percentMax) {
+  return percentMax ? `${percentMax} %` : 'no bound';
 }
 
 /** A pace holds until the next one. */

@@ -14,6 +14,8 @@ use std::time::Duration;
 use admission_api::{Gap, LaneWeights};
 use keys::{Front, Lane, LaneFront, Order, Timestamp};
 
+use crate::lanes::{share_out, split};
+
 /// How long edges and pages may follow a line without hearing from us. Long enough to restart a
 /// controller, short enough that a pace decided for another situation does no harm.
 pub const LINE_VALID: Duration = Duration::from_secs(10);
@@ -25,10 +27,8 @@ const HEARD_WITHIN: Duration = Duration::from_secs(2);
 const GAPS_MAX: usize = 65_536;
 /// Whoever was called and has not come after this long no longer counts as on the way in.
 const CALLED_FOR: Duration = Duration::from_secs(60);
-/// A lane without waiting visitors is given its recent arrivals and this much more.
-const ARRIVALS_MARGIN: f64 = 1.5;
 /// One position, in the unit in which parts of positions are carried over.
-const POSITION: u64 = 1_000_000;
+pub(crate) const POSITION: u64 = 1_000_000;
 
 /// Most drawn numbers whose positions are computed in one go, some 20 µs each: a second and a half
 /// at most. Beyond it, the front spends pace on positions nobody holds.
@@ -391,81 +391,6 @@ fn reach(lane: &LaneState, elapsed: Duration) -> Reached {
     Reached { plain, walked: lane.gaps.walk(walked, 0), carried }
 }
 
-/// Shares a few free spaces inside among the lanes by pace. What a lane is owed is remembered, so
-/// that lanes take turns when spaces come one by one.
-fn share_out(mut spaces: u64, claims: [u64; 3], owed: &mut [i64; 3]) -> [u64; 3] {
-    let total: u64 = claims.iter().sum();
-    let mut given = [0; 3];
-    for lane in 0..3 {
-        let part = u128::from(spaces) * u128::from(POSITION) * u128::from(claims[lane]);
-        let part = i64::try_from(part / u128::from(total.max(1))).unwrap_or(i64::MAX);
-        owed[lane] = if claims[lane] == 0 { 0 } else { owed[lane].saturating_add(part) };
-    }
-    // Each round gives one lane what it is owed: all is given after a few.
-    while spaces > 0 && total > 0 {
-        let lanes = (0..3).filter(|lane| claims[*lane] > 0);
-        let Some(lane) = lanes.max_by_key(|lane| owed[*lane]) else { break };
-        let whole = u64::try_from(owed[lane] / POSITION.cast_signed()).unwrap_or(0).max(1);
-        let part = whole.min(spaces);
-        given[lane] += part;
-        spaces -= part;
-        let paid = part.saturating_mul(POSITION);
-        owed[lane] = owed[lane].saturating_sub(i64::try_from(paid).unwrap_or(i64::MAX));
-    }
-    given
-}
-
-/// Shares the pace among the lanes by weight. What one does not need goes to the others, but the
-/// suspect lane gets no more than its share while anybody waits in the standard lane.
-fn split(pace: f64, weights: LaneWeights, is_waiting: [bool; 3], arriving: [f64; 3]) -> [f64; 3] {
-    let weights = [weights.priority, weights.standard, weights.suspect].map(f64::from);
-    let total: f64 = weights.iter().sum();
-    if pace <= 0.0 || total <= 0.0 {
-        return [0.0; 3];
-    }
-    let suspect = Lane::Suspect.index();
-    let mut needs: [f64; 3] = std::array::from_fn(|lane| {
-        if is_waiting[lane] { f64::INFINITY } else { arriving[lane] * ARRIVALS_MARGIN }
-    });
-    if is_waiting[Lane::Standard.index()] {
-        needs[suspect] = needs[suspect].min(pace * weights[suspect] / total);
-    }
-    let mut given = [0.0; 3];
-    let mut left = pace;
-    let mut open: Vec<usize> =
-        (0..3).filter(|lane| needs[*lane] > 0.0 && weights[*lane] > 0.0).collect();
-    // Each round satisfies a lane or ends: three rounds at most.
-    while !open.is_empty() && left > 0.0 {
-        let unit = left / open.iter().map(|lane| weights[*lane]).sum::<f64>();
-        let (modest, greedy): (Vec<usize>, Vec<usize>) =
-            open.iter().partition(|lane| needs[**lane] <= unit * weights[**lane]);
-        if modest.is_empty() {
-            for lane in greedy {
-                given[lane] = unit * weights[lane];
-            }
-            left = 0.0;
-            break;
-        }
-        for lane in modest {
-            given[lane] = needs[lane];
-            left -= needs[lane];
-        }
-        open = greedy;
-    }
-    // Lanes without weight are served when nobody else needs the pace.
-    for lane in (0..3).filter(|lane| weights[*lane] <= 0.0 && needs[*lane] > 0.0) {
-        let part = needs[lane].min(left.max(0.0));
-        given[lane] += part;
-        left -= part;
-    }
-    if left > 0.0 {
-        for lane in 0..3 {
-            given[lane] += left * weights[lane] / total;
-        }
-    }
-    given
-}
-
 /// The highest position of `lane` that may enter at `now`, over everything that was signed and
 /// still holds: a lowered pace never refuses somebody whom an edge let in.
 #[must_use]
@@ -607,7 +532,7 @@ mod tests {
         for tick in 0..=20 {
             let mut drive = drive(0.5, [0, 100, 0]);
             drive.weights =
-                LaneWeights { priority: 0, standard: 1, suspect: 0, priority_max: None };
+                LaneWeights { priority: 0, standard: 1, suspect: 0, ..LaneWeights::default() };
             state = advance(&state, &drive, at_ms(tick * 500)).state;
         }
         assert_eq!(state.lanes[STANDARD].f0, 5, "half a position a second, after ten seconds");
@@ -619,7 +544,7 @@ mod tests {
         for tick in 0..100 {
             let mut drive = drive(20.0, [0, 7, 0]);
             drive.weights =
-                LaneWeights { priority: 0, standard: 1, suspect: 0, priority_max: None };
+                LaneWeights { priority: 0, standard: 1, suspect: 0, ..LaneWeights::default() };
             state = advance(&state, &drive, at_ms(tick * 500)).state;
         }
         assert_eq!(state.lanes[STANDARD].f0, 27);
@@ -652,39 +577,6 @@ mod tests {
         }
         assert_eq!(gaps.walk(from, steps), reached, "{gaps:?}");
         assert_eq!(gaps.count_between(from, reached) + steps, reached - from, "{gaps:?}");
-    }
-
-    #[test]
-    #[rustfmt::skip] // reads in columns
-    fn the_pace_is_shared_by_weight_and_bots_never_slow_the_others() {
-        let (none, all) = ([0.0; 3], [true; 3]);
-        //          waiting                 arriving           priority standard suspect
-        check_split(all,                    none,              [30.0, 65.0,  5.0]);
-        check_split([false, true, true],    none,              [ 0.0, 95.0,  5.0]);
-        check_split([false, true, false],   none,              [ 0.0,100.0,  0.0]);
-        check_split([false, false, true],   none,              [ 0.0,  0.0,100.0]);
-        check_split([true, false, true],    none,              [85.714, 0.0, 14.286]);
-        check_split([false, false, true],   [0.0, 20.0, 0.0],  [ 0.0, 30.0, 70.0]);
-        check_split([false, false, false],  none,              [30.0, 65.0,  5.0]);
-    }
-
-    #[track_caller]
-    fn check_split(is_waiting: [bool; 3], arriving: [f64; 3], expected: [f64; 3]) {
-        let given = split(100.0, LaneWeights::default(), is_waiting, arriving);
-        for lane in 0..3 {
-            assert!((given[lane] - expected[lane]).abs() < 0.001, "{given:?}, not {expected:?}");
-        }
-    }
-
-    #[test]
-    fn few_free_spaces_are_shared_in_turn() {
-        let mut owed = [0; 3];
-        let mut given = [0_u64; 3];
-        for _ in 0..100 {
-            let part = share_out(1, [30_000, 65_000, 5_000], &mut owed);
-            given = std::array::from_fn(|lane| given[lane] + part[lane]);
-        }
-        assert_eq!(given, [30, 65, 5]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The admission controller: who may enter now, at what pace, and why?
 //!
-//! Pure files decide: [`pace`] (how fast), [`noshow`] (how much faster, as not all come), [`front`]
-//! (how far), [`turns`] (who has missed their turn), [`claims`] (who enters). The store keeps what must survive, `control` ties them together twice a second, and `http` is the shell
-//! towards edges and people. [`start()`] runs it all.
+//! Pure files decide: [`pace`] (how fast), [`noshow`] (how much faster, as not all come), `lanes` (how
+//! much of it for whom), [`front`] (how far), [`turns`] (who has missed their turn), [`claims`] (who
+//! enters). The store keeps what must survive, `control` ties them together twice a second, and `http`
+//! is the shell towards edges and people. [`start()`] runs it all.
 
 mod app;
 pub mod claims;
@@ -13,6 +14,7 @@ mod control;
 mod drand;
 pub mod front;
 mod http;
+mod lanes;
 mod metrics;
 pub mod noshow;
 pub mod pace;

@@ -66,6 +66,12 @@ pub struct LaneWeights {
     /// Most places that are given in `priority`; absent means that codes and tickets alone decide.
     #[serde(default)]
     pub priority_max: Option<u64>,
+    /// Most of the pace that `priority` gets while somebody waits in `standard`, in percent.
+    #[serde(default)]
+    pub priority_percent_max: Option<u32>,
+    /// Most of the pace that `suspect` gets while somebody waits in another lane, in percent.
+    #[serde(default)]
+    pub suspect_percent_max: Option<u32>,
 }
 
 /// How long places and passes hold.
@@ -185,7 +191,14 @@ impl Default for PaceLimits {
 }
 impl Default for LaneWeights {
     fn default() -> Self {
-        Self { priority: 30, standard: 65, suspect: 5, priority_max: None }
+        Self {
+            priority: 30,
+            standard: 65,
+            suspect: 5,
+            priority_max: None,
+            priority_percent_max: None,
+            suspect_percent_max: None,
+        }
     }
 }
 impl Default for PassRules {
@@ -304,9 +317,16 @@ impl RoomSpec {
             // Nobody stays out for ever because an edge took them for a bot.
             return refuse("lanes.suspect", "above 0");
         }
-        let LaneWeights { priority, standard, suspect, priority_max: _ } = self.lanes;
+        let LaneWeights { priority, standard, suspect, .. } = self.lanes;
         if [priority, standard, suspect].iter().any(|weight| *weight > 1000) {
             return refuse("lanes", "a weight of at most 1000 a lane");
+        }
+        let is_cap = |percent: Option<u32>| percent.is_none_or(|most| (1..=100).contains(&most));
+        if !is_cap(self.lanes.priority_percent_max) {
+            return refuse("lanes.priority_percent_max", "between 1 and 100");
+        }
+        if !is_cap(self.lanes.suspect_percent_max) {
+            return refuse("lanes.suspect_percent_max", "between 1 and 100");
         }
         let PassRules { place_secs, idle_secs, max_secs, claim_secs, return_secs, binding: _ } =
             self.passes;
@@ -388,15 +408,15 @@ mod tests {
     fn every_lane_but_priority_has_a_share() {
         let with = |lanes| RoomSpec { lanes, ..spec() };
         check(
-            &with(LaneWeights { priority: 0, standard: 1, suspect: 1, priority_max: None }),
+            &with(LaneWeights { priority: 0, standard: 1, suspect: 1, ..LaneWeights::default() }),
             None,
         );
         check(
-            &with(LaneWeights { priority: 1, standard: 0, suspect: 1, priority_max: None }),
+            &with(LaneWeights { priority: 1, standard: 0, suspect: 1, ..LaneWeights::default() }),
             Some("lanes.standard"),
         );
         check(
-            &with(LaneWeights { priority: 1, standard: 1, suspect: 0, priority_max: None }),
+            &with(LaneWeights { priority: 1, standard: 1, suspect: 0, ..LaneWeights::default() }),
             Some("lanes.suspect"),
         );
     }

@@ -71,7 +71,7 @@ impl Sim {
         self.noshows.came([0, came, 0], TARGET, self.now());
         let drive = Drive {
             pace_per_sec: self.pace,
-            weights: LaneWeights { priority: 0, standard: 1, suspect: 0, priority_max: None },
+            weights: LaneWeights { priority: 0, standard: 1, suspect: 0, ..LaneWeights::default() },
             headroom: None,
             issued: [0, self.issued, 0],
             is_off: false,
