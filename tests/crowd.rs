@@ -18,10 +18,6 @@ use crate::support::{EVENT, eventually};
 /// In this order; each comes back before the next one goes.
 const KILLED: [&str; 7] =
     ["edge 1", "the leader", "the origin", "edge 2", "the other controller", "Redis", "edge 3"];
-/// Numbers are leased for half a second, and a join is on its way for a while: two that come closer
-/// than this may stand in the wrong order.
-const SWAP_MAX: Duration = Duration::from_secs(2);
-
 fn from_env<T: FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
@@ -81,7 +77,7 @@ async fn a_sale_outlives_the_death_of_each_part() {
     let options = DriveOptions {
         is_forwarded: true,
         think: Duration::from_millis(500),
-        swap_max: Some(SWAP_MAX),
+        swap_max: Some(admission_api::LEASE_VALID),
         ledger: Some(LedgerSource {
             target: Target::parse(&ledger, Targets::Loopback).unwrap(),
             token: INTERNAL.to_owned(),

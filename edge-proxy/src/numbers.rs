@@ -1,7 +1,10 @@
 //! Numbers to hand out: leased from the controller in blocks, so that a join costs no round trip.
 //!
-//! A block is as large as what the last quarter of a second used, and is given back soon: two
-//! joins at different edges that are further apart than a block's life are never swapped.
+//! A block is as large as what the last quarter of a second used, and is given back soon: it is for
+//! joins that began within its life, which is counted from the moment before it was asked for. So two
+//! joins that are further apart than a block's life are never swapped, however slow the controller's
+//! answers are: whoever stands before you was numbered after you had your answer only if their block
+//! was, and then they had come before its life was over.
 //!
 //! A silent controller is asked by one join a second; the others are told at once, for a queue of
 //! time-outs would keep growing long after the controller is back.
@@ -43,6 +46,7 @@ struct Block {
     line: u64,
     next: u64,
     end: u64,
+    /// It is for joins that began before.
     until: Instant,
 }
 
@@ -113,28 +117,28 @@ impl Numbers {
         F: Future<Output = Result<Lease, E>>,
     {
         let shelf = self.shelf(event, lane);
-        if let Some(number) = shelf.take(line, Instant::now()) {
+        let began_at = Instant::now();
+        if let Some(number) = shelf.take(line, began_at) {
             return Ok(number);
         }
-        let asked_at = Instant::now();
-        if shelf.has_failed(asked_at, asked_at) {
+        if shelf.has_failed(began_at, began_at) {
             return Err(NoNumber::Lately);
         }
         let _waiter = Waiter::new(&shelf.waiting);
         let Ok(_turn) = tokio::time::timeout(TURN_TIME_MAX, shelf.refill.lock()).await else {
             return Err(NoNumber::Lately);
         };
-        let now = Instant::now();
-        if let Some(number) = shelf.take(line, now) {
+        if let Some(number) = shelf.take(line, began_at) {
             return Ok(number);
         }
-        if shelf.has_failed(asked_at, now) {
+        let asked_at = Instant::now();
+        if shelf.has_failed(began_at, asked_at) {
             return Err(NoNumber::Lately);
         }
         match lease(shelf.want()).await {
             Ok(lease) => {
                 *lock(&shelf.failed_at) = None;
-                Ok(shelf.put_and_take(&lease, Instant::now()))
+                Ok(shelf.put_and_take(&lease, asked_at))
             }
             Err(error) => {
                 *lock(&shelf.failed_at) = Some(Instant::now());
@@ -205,9 +209,10 @@ impl Numbers {
 }
 
 impl Shelf {
-    fn take(&self, line: u64, now: Instant) -> Option<(u64, u64)> {
+    /// A number for a join that began then. What is too old for it is so for all who come later.
+    fn take(&self, line: u64, began_at: Instant) -> Option<(u64, u64)> {
         let mut pool = lock(&self.pool);
-        self.expire(&mut pool, Some(line), now);
+        self.expire(&mut pool, Some(line), began_at);
         let block = pool.blocks.front_mut()?;
         let number = (block.next, block.line);
         block.next += 1;
@@ -216,17 +221,17 @@ impl Shelf {
     }
 
     /// Whether a lease failed after a join came, or just before.
-    fn has_failed(&self, asked_at: Instant, now: Instant) -> bool {
-        lock(&self.failed_at).is_some_and(|at| at >= asked_at || now < at + FAILED_TIME)
+    fn has_failed(&self, began_at: Instant, now: Instant) -> bool {
+        lock(&self.failed_at).is_some_and(|at| at >= began_at || now < at + FAILED_TIME)
     }
 
-    fn put_and_take(&self, lease: &Lease, now: Instant) -> (u64, u64) {
+    fn put_and_take(&self, lease: &Lease, asked_at: Instant) -> (u64, u64) {
         let mut pool = lock(&self.pool);
         pool.blocks.push_back(Block {
             line: lease.line,
             next: lease.first + 1,
             end: lease.first.saturating_add(lease.count),
-            until: now + Duration::from_millis(lease.valid_ms),
+            until: asked_at + Duration::from_millis(lease.valid_ms),
         });
         pool.taken_since += 1;
         let last = lease.first.saturating_add(lease.count.saturating_sub(1));
@@ -329,6 +334,99 @@ mod tests {
         assert_eq!(numbers.gaps(Instant::now()), []);
         let held = HeldNumber { event: event(), line: 1, lane: Lane::Standard, num: 10 };
         assert_eq!(numbers.held(), [held], "it stays the highest that we were given");
+    }
+
+    #[test]
+    fn a_block_is_for_those_who_began_within_its_life() {
+        let numbers = Numbers::default();
+        let shelf = numbers.shelf(&event(), Lane::Standard);
+        let asked_at = Instant::now();
+        let after = |millis| asked_at + Duration::from_millis(millis);
+        shelf.put_and_take(&lease(1, 10, 500), asked_at);
+        assert_eq!(shelf.take(1, after(499)), Some((2, 1)));
+        assert_eq!(shelf.take(1, after(500)), None, "however late the answer came");
+    }
+
+    /// What happens in [`joins_further_apart_than_a_block_lives_are_never_swapped`], in microseconds.
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    enum Event {
+        Begins { edge: usize },
+        Assigned { edge: usize, asked_at: u64, began_at: u64 },
+        Answered { edge: usize, asked_at: u64, began_at: u64, first: u64 },
+    }
+
+    #[test]
+    fn joins_further_apart_than_a_block_lives_are_never_swapped() {
+        use std::cmp::Reverse;
+        use std::collections::BinaryHeap;
+        const LIFE_MS: u64 = 500;
+        const COUNT: u64 = 9;
+        const JOINS: usize = 1500;
+        // A generator of its own, so that a failure can be repeated.
+        let mut seed = 7_u64;
+        let mut chance = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        // One way in four takes up to longer than a block lives.
+        let travel = |chance: &mut dyn FnMut(u64) -> u64| {
+            let most = if chance(4) == 0 { 700_000 } else { 20_000 };
+            100 + chance(most)
+        };
+        let zero = Instant::now();
+        let at = |micros| zero + Duration::from_micros(micros);
+        let edges: [Arc<Shelf>; 3] =
+            std::array::from_fn(|_| Numbers::default().shelf(&event(), Lane::Standard));
+        let mut waiting: [VecDeque<u64>; 3] = Default::default();
+        let mut is_asking = [false; 3];
+        let mut events = BinaryHeap::new();
+        for _ in 0..JOINS {
+            let edge = usize::try_from(chance(3)).unwrap();
+            events.push(Reverse((chance(60_000_000), Event::Begins { edge })));
+        }
+        let (mut next, mut joined) = (1, Vec::new());
+        while let Some(Reverse((now, event))) = events.pop() {
+            let edge = match event {
+                Event::Begins { edge } => {
+                    waiting[edge].push_back(now);
+                    edge
+                }
+                Event::Assigned { edge, asked_at, began_at } => {
+                    let answered = Event::Answered { edge, asked_at, began_at, first: next };
+                    next += COUNT;
+                    events.push(Reverse((now + travel(&mut chance), answered)));
+                    continue;
+                }
+                Event::Answered { edge, asked_at, began_at, first } => {
+                    let lease = lease(first, COUNT, LIFE_MS);
+                    let number = edges[edge].put_and_take(&lease, at(asked_at)).0;
+                    joined.push((number, began_at, now));
+                    is_asking[edge] = false;
+                    edge
+                }
+            };
+            while !is_asking[edge]
+                && let Some(began_at) = waiting[edge].pop_front()
+            {
+                if let Some((number, _)) = edges[edge].take(1, at(began_at)) {
+                    joined.push((number, began_at, now));
+                } else {
+                    is_asking[edge] = true;
+                    let assigned = Event::Assigned { edge, asked_at: now, began_at };
+                    events.push(Reverse((now + travel(&mut chance), assigned)));
+                }
+            }
+        }
+        assert_eq!(joined.len(), JOINS);
+        joined.sort_unstable();
+        let (mut earliest, mut furthest) = (u64::MAX, 0);
+        for (_, began_at, answered_at) in joined.into_iter().rev() {
+            // Somebody behind us had their answer before we began.
+            furthest = furthest.max(began_at.saturating_sub(earliest));
+            earliest = earliest.min(answered_at);
+        }
+        assert!(furthest < LIFE_MS * 1000, "swapped over {furthest} us");
+        assert!(furthest > 0, "nothing was swapped, so nothing was shown");
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! What edges and controller say to each other.
 
+use std::time::Duration;
+
 use keys::{EventId, Front, Id128, Lane, Owner, Pass, Place, Sealed, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,11 @@ pub struct LeaseRequest {
     pub count: u64,
 }
 
+/// How long leased numbers may be handed out, which bounds how far two joins can be swapped: of two
+/// joins at different edges, the later of which began this long after the earlier was answered, the
+/// later has the higher number. Long enough for a slow answer to be of use.
+pub const LEASE_VALID: Duration = Duration::from_millis(500);
+
 /// A block of numbers that only the asking edge may hand out: `first` to `first + count - 1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -30,8 +37,8 @@ pub struct Lease {
     pub first: u64,
     /// How many, at least 1.
     pub count: u64,
-    /// They may be handed out for this long after the answer, in milliseconds; the rest goes back
-    /// as a [`Gap`].
+    /// They may be handed out to visitors who came within this time after they were asked for, in
+    /// milliseconds; the rest goes back as a [`Gap`].
     pub valid_ms: u64,
 }
 

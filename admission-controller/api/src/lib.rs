@@ -16,8 +16,8 @@ mod transfer;
 pub mod headers;
 
 pub use edge::{
-    CameBack, Claim, ClaimOutcome, EndReason, EndRequest, Gap, Held, HeldNumber, Lease,
-    LeaseRequest, OriginSeen, Renewal, RenewalOutcome, Restored, Revoked, RoomTraffic, Sync,
+    CameBack, Claim, ClaimOutcome, EndReason, EndRequest, Gap, Held, HeldNumber, LEASE_VALID,
+    Lease, LeaseRequest, OriginSeen, Renewal, RenewalOutcome, Restored, Revoked, RoomTraffic, Sync,
     SyncReply,
 };
 pub use latency::Latency;

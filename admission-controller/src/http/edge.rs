@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use admission_api::{
-    Claim, ClaimOutcome, EndRequest, Held, HeldNumber, Lease, LeaseRequest, Renewal,
+    Claim, ClaimOutcome, EndRequest, Held, HeldNumber, LEASE_VALID, Lease, LeaseRequest, Renewal,
     RenewalOutcome, Sync, SyncReply,
 };
 use axum::extract::{Extension, State};
@@ -20,9 +20,6 @@ use crate::store::{ComeBack, Counted, LineId, PassId, Published, RenewTo};
 
 /// Most numbers in one lease: 250 ms of 200 000 joins a second.
 const LEASE_COUNT_MAX: u64 = 50_000;
-/// How long leased numbers may be handed out. It bounds how far two joins can be swapped, and
-/// leaves a slow answer time to arrive.
-const LEASE_VALID_MS: u64 = 500;
 
 /// Most fronts and most numbers of an edge that are looked at.
 const HELD_MAX: usize = 3000;
@@ -56,7 +53,8 @@ pub(super) async fn lease(
     };
     app.metrics.leases_total.with_label_values(&[request.lane.label()]).inc();
     let count = request.count;
-    Ok(fresh(Lease { line: generation, first, count, valid_ms: LEASE_VALID_MS }))
+    let valid_ms = u64::try_from(LEASE_VALID.as_millis()).unwrap_or(0);
+    Ok(fresh(Lease { line: generation, first, count, valid_ms }))
 }
 
 pub(super) async fn sync(
