@@ -32,6 +32,7 @@ mod rotation;
 mod shop;
 mod sold_out;
 mod theatre;
+mod taps;
 mod tls;
 mod turns;
 mod waiting_page;
