@@ -9,9 +9,15 @@ const text = new TextEncoder();
 
 const show = (id, value) => { document.getElementById(id).textContent = value; };
 
-function say(state, words) {
+// The page brings its words in the visitor's language.
+function words(name, values = {}) {
+  const said = document.querySelector(`[data-word="${name}"]`).textContent;
+  return said.replace(/\{(\w+)\}/g, (slot, key) => values[key] ?? slot);
+}
+
+function say(state, ...said) {
   document.querySelector("main").dataset.state = state;
-  show("verdict", words);
+  show("verdict", said.join(" "));
 }
 
 function decode(base64url) {
@@ -80,11 +86,11 @@ async function permute(seed, count, at) {
 function describe(beacon, value) {
   switch (beacon.source) {
     case "none":
-      return "nothing. Whoever knew the secret before the opening knew the order as well.";
+      return words("drawNothing");
     case "operator":
       return `${beacon.of}: ${value}`;
     default:
-      return `round ${beacon.round} of the public beacon ${beacon.chain}: ${value}`;
+      return `${words("drawRound", { n: beacon.round, chain: beacon.chain })}: ${value}`;
   }
 }
 
@@ -101,23 +107,23 @@ async function check(event) {
   ]);
   if (!published.ok) throw new Error("nothing is published");
   const { front } = await published.json();
-  if (!front.draw) return say("none", "This line has no draw: who came first stands first.");
+  if (!front.draw) return say("none", words("drawNone"));
   const { commitment, beacon, opened } = front.draw;
   show("commitment", commitment);
   document.getElementById("how").hidden = false;
   if (!opened) {
-    show("secret", "not revealed yet");
-    show("beacon", describe(beacon, "not known yet"));
-    return say("unopened", "The draw has not been opened yet. Note the announced value below: the opening must keep to it.");
+    show("secret", words("drawNotRevealed"));
+    show("beacon", describe(beacon, words("drawNotKnown")));
+    return say("unopened", words("drawUnopened"));
   }
   const secret = decode(opened.secret);
   const committed = encode(new Uint8Array(await crypto.subtle.digest("SHA-256", secret)));
   show("secret", opened.secret);
   show("beacon", describe(beacon, readable(beacon, decode(opened.beacon))));
   if (committed !== commitment) {
-    return say("broken", "The secret is NOT the one that was announced. This draw is not to be believed.");
+    return say("broken", words("drawBroken"));
   }
-  if (!mine.ok) return say("fair", "The draw went as announced. You have no place in this line.");
+  if (!mine.ok) return say("fair", words("drawNoPlace"));
   const place = await mine.json();
   const count = opened.counts[LANES.indexOf(place.lane)];
   const seed = await derive(secret, decode(opened.beacon), front, place.lane, count);
@@ -128,12 +134,12 @@ async function check(event) {
   document.getElementById("facts").hidden = false;
   // Another edge may not have heard of the opening yet; then we were told nothing.
   if (place.position !== null && place.position !== Number(position)) {
-    return say("broken", `You were told position ${place.position}, and the draw gives ${position}.`);
+    return say("broken", words("drawOther", { told: place.position, n: position }));
   }
-  const late = place.num > count ? " You came after the opening, so your number is your position." : "";
-  return say("fair", `The draw went as announced, and your position is what it gives.${late}`);
+  const late = place.num > count ? [words("drawLate")] : [];
+  return say("fair", words("drawFair"), ...late);
 }
 
 check(document.querySelector("main").dataset.event).catch(() => {
-  say("failed", "The published values could not be read. Please try again in a moment.");
+  say("failed", words("drawFailed"));
 });

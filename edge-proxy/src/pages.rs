@@ -191,6 +191,7 @@ impl Pages {
             ("event_id", spec.event.to_string()),
             ("title", escape(&spec.title)),
             ("to", String::new()),
+            ("languages", without_script(spec)),
         ];
         let content = Content {
             language: Language::ENGLISH,
@@ -264,18 +265,41 @@ impl Pages {
         })
     }
 
-    /// The page on which a browser checks the draw.
+    /// The page on which a browser checks the draw. What its script may have to say is in it.
     #[must_use]
-    pub fn draw(&self, spec: &RoomSpec) -> Html<'_> {
+    pub fn draw(&self, spec: &RoomSpec, language: Language) -> Html<'_> {
+        let say = |word| escape(language.say(word));
+        let words = language.for_draw().map(|(name, word)| {
+            let word = escape(word);
+            format!("<li data-word=\"{name}\">{word}</li>")
+        });
+        let slots = [
+            ("event_id", spec.event.to_string()),
+            ("heading", say(Word::CHECK_DRAW)),
+            ("lead", say(Word::DRAW_LEAD)),
+            ("reading", say(Word::DRAW_READING)),
+            ("number", say(Word::POSITION)),
+            ("position", say(Word::DRAW_POSITION)),
+            ("among", say(Word::DRAW_AMONG)),
+            ("from", say(Word::DRAW_FROM)),
+            ("commitment", say(Word::DRAW_COMMITMENT)),
+            ("mixed", say(Word::DRAW_MIXED)),
+            ("secret", say(Word::DRAW_SECRET)),
+            ("steps", say(Word::DRAW_STEPS)),
+            ("no_script", say(Word::DRAW_NO_SCRIPT)),
+            ("document", say(Word::DRAW_DOCUMENT)),
+            ("back", say(Word::DRAW_BACK)),
+            ("words", words.collect()),
+        ];
         self.html(Content {
-            language: Language::ENGLISH,
+            language,
             title: &spec.title,
             event: spec.event.as_str(),
-            heading: Language::ENGLISH.say(Word::CHECK_DRAW),
+            heading: language.say(Word::CHECK_DRAW),
             has_own_style: false,
             script: Some("draw.js"),
             choice: "",
-            line: fill(DRAW, &[("event_id", spec.event.to_string())]),
+            line: fill(DRAW, &slots),
         })
     }
 
@@ -328,6 +352,25 @@ impl Pages {
         ];
         fill(self.template.text(), &slots)
     }
+}
+
+/// What somebody without script reads who does not read English. The page is the same for all, so
+/// every language is in it; the page that it leads to is in the visitor's.
+fn without_script(spec: &RoomSpec) -> String {
+    let others = Language::all().filter(|language| *language != Language::ENGLISH);
+    let line = |language: Language| {
+        let say = |word| escape(language.say(word));
+        format!(
+            "<p class=\"quiet\" lang=\"{}\" dir=\"{}\">{}. {} <a href=\"/.waiting-room/place?event_id={}\">{}</a></p>",
+            language.code,
+            language.direction(),
+            say(Word::WAITING),
+            say(Word::PLACE_KEPT),
+            spec.event,
+            say(Word::CHECK),
+        )
+    };
+    others.map(line).collect()
 }
 
 /// Fills `{{slots}}` in one pass, so that a value that looks like a slot stays text.
@@ -454,6 +497,36 @@ mod tests {
         assert!(total < FIRST_VISIT_BYTES_MAX, "{total} bytes");
         let html = text(&page);
         assert_eq!(html.matches("/.waiting-room/assets/").count(), 1, "beside the page, one file");
+    }
+
+    #[test]
+    fn who_has_no_script_and_no_english_finds_their_language() {
+        let pages = Pages::new(Template::default());
+        let html = text(&pages.waiting(&spec("Final")));
+        let (_, noscript) = html.split_once("<noscript>").unwrap();
+        let (noscript, _) = noscript.split_once("</noscript>").unwrap();
+        for language in Language::all() {
+            let is_there = noscript.contains(&escape(language.say(Word::CHECK)));
+            assert!(is_there || language == Language::ENGLISH, "{}", language.code);
+        }
+        assert!(noscript.contains("lang=\"ar\" dir=\"rtl\""), "{noscript}");
+    }
+
+    #[test]
+    fn the_draw_is_checked_in_every_language_without_a_word_missing() {
+        let pages = Pages::new(Template::default());
+        let script: Vec<&str> = DRAW_SCRIPT.split("words(\"").skip(1).collect();
+        let said: Vec<&str> = script.iter().filter_map(|rest| rest.split('"').next()).collect();
+        assert!(said.len() > 10, "{said:?}");
+        for language in Language::all() {
+            let html = pages.draw(&spec("Final"), language).text;
+            assert!(!html.contains("{{"), "{html}");
+            for word in &said {
+                assert!(html.contains(&format!("data-word=\"{word}\"")), "{word} is missing");
+            }
+        }
+        let html = pages.draw(&spec("Final"), Language::wanted(Some("ar"))).text;
+        assert!(html.contains("<html lang=\"ar\" dir=\"rtl\">"), "{html}");
     }
 
     #[test]

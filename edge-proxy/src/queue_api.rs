@@ -118,7 +118,8 @@ impl Desk {
                 match event.and_then(|event: EventId| self.live.rooms().get(&event).cloned()) {
                     Some(room) => {
                         self.charge(Budget::Open(visit.network))?;
-                        let page = self.pages.draw(&room.room.spec);
+                        let language = Language::wanted(visit.field("accept-language"));
+                        let page = self.pages.draw(&room.room.spec, language);
                         Ok(Answer::page(200, "document", page))
                     }
                     None => self.no_room(visit),
@@ -236,11 +237,10 @@ impl Desk {
             }
             return Ok(self.admitted_answer(visit, &room, &pass));
         }
-        let Some(standing) = self.place(visit, &room)? else {
-            self.charge(Budget::New(visit.network))?;
-            return Ok(Answer::problem(&no_place(), "refuse"));
+        let standing = match self.charged_place(visit, &room)? {
+            Ok(standing) => standing,
+            Err(refused) => return Ok(refused),
         };
-        self.charge(Budget::Place(standing.place.claims.sub))?;
         if let Some(answer) = self.refused_turn(visit, &room, &standing.place.claims.fpr) {
             return Ok(answer);
         }
@@ -343,6 +343,20 @@ impl Desk {
             .retry_after(1)
     }
 
+    /// The place that is shown, and charged for what is asked of it; without one, the refusal.
+    pub(crate) fn charged_place(
+        &self,
+        visit: &Visit<'_>,
+        room: &RoomNow,
+    ) -> Result<Result<Standing, Answer>, Later> {
+        let Some(standing) = self.place(visit, room)? else {
+            self.charge(Budget::New(visit.network))?;
+            return Ok(Err(Answer::problem(&no_place(), "refuse")));
+        };
+        self.charge(Budget::Place(standing.place.claims.sub))?;
+        Ok(Ok(standing))
+    }
+
     /// What the waiting page saw may move a place into the `suspect` lane.
     async fn evidence(
         &self,
@@ -350,11 +364,10 @@ impl Desk {
         room: Arc<RoomNow>,
         asked: Asked,
     ) -> Result<Answer, Later> {
-        let Some(standing) = self.place(visit, &room)? else {
-            self.charge(Budget::New(visit.network))?;
-            return Ok(Answer::problem(&no_place(), "refuse"));
+        let standing = match self.charged_place(visit, &room)? {
+            Ok(standing) => standing,
+            Err(refused) => return Ok(refused),
         };
-        self.charge(Budget::Place(standing.place.claims.sub))?;
         let is_shared = self.is_shared(visit, &standing.place.claims);
         let judgement = self.judge(visit, asked.evidence.as_ref(), is_shared);
         match self.moved_if_suspect(visit, standing, &judgement).await {
@@ -557,7 +570,7 @@ pub(crate) fn place_moved() -> Problem {
         .detail("go on there, or join again to stand in line anew")
 }
 
-pub(crate) fn no_place() -> Problem {
+fn no_place() -> Problem {
     Problem::new(404, "no-place", "You have no place in this line")
         .with("join", "/api/v1/queue/join")
 }

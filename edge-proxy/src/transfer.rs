@@ -19,7 +19,7 @@ use crate::credentials::Standing;
 use crate::desk::Desk;
 use crate::limits::{Budget, Later};
 use crate::live::RoomNow;
-use crate::queue_api::{Asked, no_place, place_moved};
+use crate::queue_api::{Asked, place_moved};
 use crate::visit::Visit;
 
 #[derive(Serialize)]
@@ -37,11 +37,10 @@ impl Desk {
         room: Arc<RoomNow>,
         _asked: Asked,
     ) -> Result<Answer, Later> {
-        let Some(standing) = self.place(visit, &room)? else {
-            self.charge(Budget::New(visit.network))?;
-            return Ok(Answer::problem(&no_place(), "refuse"));
+        let standing = match self.charged_place(visit, &room)? {
+            Ok(standing) => standing,
+            Err(refused) => return Ok(refused),
         };
-        self.charge(Budget::Place(standing.place.claims.sub))?;
         // Whoever has copied a place must not carry it away with a code.
         if let Some(answer) = self.refused_turn(visit, &room, &standing.place.claims.fpr) {
             return Ok(answer);

@@ -2,7 +2,7 @@
 //!
 //! `pages/words` has a file for each language and `keys.txt`, which names the words in their order:
 //! in the first line those of the waiting page's script, in the second those that only pages made
-//! by the server use as well.
+//! by the server use as well, in the third those of the page that checks the draw.
 
 /// The names of the words.
 const KEYS: &str = include_str!("../pages/words/keys.txt");
@@ -42,6 +42,18 @@ impl Word {
     pub const CHECK: Self = Self("check");
     pub const CHECK_DRAW: Self = Self("checkDraw");
     pub const CLOSED: Self = Self("closed");
+    pub const DRAW_AMONG: Self = Self("drawAmong");
+    pub const DRAW_BACK: Self = Self("drawBack");
+    pub const DRAW_COMMITMENT: Self = Self("drawCommitment");
+    pub const DRAW_DOCUMENT: Self = Self("drawDocument");
+    pub const DRAW_FROM: Self = Self("drawFrom");
+    pub const DRAW_LEAD: Self = Self("drawLead");
+    pub const DRAW_MIXED: Self = Self("drawMixed");
+    pub const DRAW_NO_SCRIPT: Self = Self("drawNoScript");
+    pub const DRAW_POSITION: Self = Self("drawPosition");
+    pub const DRAW_READING: Self = Self("drawReading");
+    pub const DRAW_SECRET: Self = Self("drawSecret");
+    pub const DRAW_STEPS: Self = Self("drawSteps");
     pub const DRAW_TEXT: Self = Self("drawText");
     pub const ENTER: Self = Self("enter");
     pub const HOLD_ON: Self = Self("hold_on");
@@ -53,6 +65,7 @@ impl Word {
     pub const PAUSED: Self = Self("paused");
     pub const PAUSED_TEXT: Self = Self("pausedText");
     pub const PLACE_KEPT: Self = Self("placeKept");
+    pub const POSITION: Self = Self("position");
     pub const SCHEDULED: Self = Self("scheduled");
     pub const SCHEDULED_TEXT: Self = Self("scheduledText");
     pub const SOLD_OUT: Self = Self("sold_out");
@@ -106,6 +119,12 @@ impl Language {
         words.find(|(name, _)| *name == key).map_or(key, |(_, word)| word)
     }
 
+    /// The words of the page that checks the draw, each with its name.
+    pub fn for_draw(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let line = |text: &'static str| text.lines().nth(2).unwrap_or_default();
+        line(KEYS).split(' ').zip(line(self.words).split('|'))
+    }
+
     /// What the waiting page's script needs of it: the words in order, parted by `|`.
     #[must_use]
     pub fn for_script(self) -> &'static str {
@@ -126,7 +145,7 @@ mod tests {
     #[test]
     fn every_language_has_every_word() {
         for language in Language::all() {
-            assert_eq!(language.words.lines().count(), 2, "{}", language.code);
+            assert_eq!(language.words.lines().count(), 3, "{}", language.code);
             for (keys, words) in KEYS.lines().zip(language.words.lines()) {
                 let words: Vec<&str> = words.split('|').collect();
                 assert_eq!(words.len(), keys.split(' ').count(), "{}", language.code);
