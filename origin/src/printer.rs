@@ -72,11 +72,11 @@ impl Printer {
             let Some(name) = shop.venue.name_of(*seat) else { continue };
             sheets.push(Sheet {
                 gate: None,
-                block: name.block,
-                row: name.row,
+                block: name.block.to_owned(),
+                row: name.row.to_owned(),
                 seat: name.number.to_string(),
-                category: shop.venue.zone(&name.zone).map_or_else(
-                    || (name.zone.clone(), String::new()),
+                category: shop.venue.zone(name.zone).map_or_else(
+                    || (name.zone.to_owned(), String::new()),
                     |zone| (zone.name.clone(), zone.color.clone()),
                 ),
                 price: *price,

@@ -6,15 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use admission_api::Problem;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::App;
 use super::live::SEAT_MODE;
 use super::problem::{NotOurs, Refused};
 use super::shopper::{SawPass, sale_event, shows_pass};
+use super::{App, BODY_BYTES_MAX};
 
 /// A request is answered within this time: above what a payment may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -38,6 +38,7 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
     let event = sale_event(request.uri().path());
     let saw_pass = SawPass::default();
     request.extensions_mut().insert(saw_pass.clone());
+    DefaultBodyLimit::max(BODY_BYTES_MAX).apply(&mut request);
     let response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => as_problem(response),
         Err(_) => {

@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use keys::{EventId, Id128, Timestamp};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::body::Json;
 use super::live::refused_by;
@@ -28,6 +27,9 @@ use crate::store::Mark;
 
 /// Most zones in one wish: a house has a handful.
 const ZONES_MAX: usize = 64;
+
+/// Room for a hold of as many seats as an order may have by default, as JSON.
+const HOLD_BYTES: usize = 2048;
 
 /// Routes of holds.
 pub fn routes() -> Router<Arc<App>> {
@@ -164,7 +166,7 @@ async fn make_hold(
     let location = format!("/api/v1/events/{}/holds/{hold}", shopper.event());
     let location = HeaderValue::try_from(location).map_err(|_| Refused::internal())?;
     let headers = [(header::CACHE_CONTROL, PRIVATE), (header::LOCATION, location)];
-    Ok((StatusCode::CREATED, headers, axum::Json(body)).into_response())
+    Ok((StatusCode::CREATED, headers, body).into_response())
 }
 
 /// Refuses at once what somebody else has marked. What the writer would refuse for another reason
@@ -197,7 +199,7 @@ async fn view_hold(
     let command = Command::ViewHold { hold: hold_id(&hold)?, sub: shopper.pass.sub };
     let answer = app.sales.ask(shopper.event(), command).await?;
     let body = hold_body(shopper.shop(), answer)?;
-    Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
+    Ok(([(header::CACHE_CONTROL, PRIVATE)], body).into_response())
 }
 
 async fn amend(
@@ -217,7 +219,7 @@ async fn amend(
     // Its marks are of the seats that it had. Without marks the writer is asked, as ever.
     app.stores.hot.unmark(shopper.event(), hold).await;
     let body = hold_body(shopper.shop(), answer)?;
-    Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
+    Ok(([(header::CACHE_CONTROL, PRIVATE)], body).into_response())
 }
 
 async fn extend(
@@ -229,7 +231,7 @@ async fn extend(
     let command = Command::Extend { hold: hold_id(&hold)?, sub: shopper.pass.sub, by: reason };
     let answer = app.sales.ask(shopper.event(), command).await?;
     let body = hold_body(shopper.shop(), answer)?;
-    Ok(([(header::CACHE_CONTROL, PRIVATE)], axum::Json(body)).into_response())
+    Ok(([(header::CACHE_CONTROL, PRIVATE)], body).into_response())
 }
 
 async fn release(
@@ -260,9 +262,16 @@ fn check_mode(app: &App, event: &EventId, names_seats: bool) -> Result<(), Refus
     if is_offered { Ok(()) } else { Err(refused_by(mode, event)) }
 }
 
-fn hold_body(shop: &Shop, Answer { seq, reply }: Answer) -> Result<Value, Refused> {
+/// A hold as JSON.
+fn hold_body(shop: &Shop, Answer { seq, reply }: Answer) -> Result<Response, Refused> {
     match reply {
-        Reply::Hold(hold) => Ok(views::hold(shop, &hold, seq)),
+        Reply::Hold(hold) => {
+            let mut body = Vec::with_capacity(HOLD_BYTES);
+            let written = serde_json::to_writer(&mut body, &views::hold(shop, &hold, seq));
+            written.map_err(|_| Refused::internal())?;
+            let json = HeaderValue::from_static("application/json");
+            Ok(([(header::CONTENT_TYPE, json)], body).into_response())
+        }
         Reply::Refused(refusal) => Err(Refused::sale(&refusal, seq)),
         _ => Err(Refused::internal()),
     }

@@ -159,8 +159,7 @@ impl Doors {
                 Ok((stream, _)) => {
                     // Without it an answer may wait 40 ms for the kernel; with an error it does.
                     let _ = stream.set_nodelay(true);
-                    let silence = Box::pin(sleep(SILENCE_MAX));
-                    return Connection { stream, silence, _place: place };
+                    return Connection::new(stream, place);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -244,8 +243,18 @@ fn head_of(response: &Response<Body>) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    /// When something was last read. The timer is set anew only once it has run out: most
+    /// connections say something all the time.
+    heard: Instant,
     silence: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+        let silence = Box::pin(sleep(SILENCE_MAX));
+        Self { stream, heard: Instant::now(), silence, _place: place }
+    }
 }
 
 impl AsyncRead for Connection {
@@ -256,13 +265,19 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Ready(read) => {
-                self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+                self.heard = Instant::now();
                 Poll::Ready(read)
             }
-            Poll::Pending => match self.silence.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                Poll::Pending => Poll::Pending,
-            },
+            Poll::Pending => {
+                while self.silence.as_mut().poll(context).is_ready() {
+                    let until = self.heard + SILENCE_MAX;
+                    if until <= Instant::now() {
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
+                    self.silence.as_mut().reset(until);
+                }
+                Poll::Pending
+            }
         }
     }
 }

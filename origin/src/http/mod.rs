@@ -171,13 +171,18 @@ pub fn public(app: Arc<App>) -> Router {
 }
 
 fn sale(app: &Arc<App>) -> Router<Arc<App>> {
-    public::routes()
-        .merge(holds::routes())
-        .merge(live::routes())
-        .merge(waitlist::routes())
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn_with_state(Arc::clone(app), pass_on::pass_on))
-        .layer(from_fn_with_state(Arc::clone(app), guard::guard))
+    let routes =
+        public::routes().merge(holds::routes()).merge(live::routes()).merge(waitlist::routes());
+    // The guard limits bodies as well: each layer costs a hold a twentieth of its time.
+    passing_on(app, routes).layer(from_fn_with_state(Arc::clone(app), guard::guard))
+}
+
+/// Who is alone has nobody to pass anything on to.
+fn passing_on(app: &Arc<App>, routes: Router<Arc<App>>) -> Router<Arc<App>> {
+    match app.others {
+        Some(_) => routes.layer(from_fn_with_state(Arc::clone(app), pass_on::pass_on)),
+        None => routes,
+    }
 }
 
 /// What controller and operators reach, and the other processes.
@@ -188,12 +193,11 @@ pub fn internal(app: Arc<App>) -> Router {
 }
 
 fn operation(app: &Arc<App>) -> Router<Arc<App>> {
-    internal::routes()
+    let routes = internal::routes()
         .merge(after::routes())
         .merge(admin::routes())
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn_with_state(Arc::clone(app), pass_on::pass_on))
-        .layer(from_fn(guard::internal))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    passing_on(app, routes).layer(from_fn(guard::internal))
 }
 
 #[cfg(test)]

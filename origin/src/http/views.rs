@@ -2,56 +2,97 @@
 
 use std::convert::Infallible;
 
-use keys::Id128;
+use keys::{EventId, Id128, Timestamp};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{App, Shop};
 use crate::sale::{
-    Bill, Channel, Delivery, DeliveryState, HoldView, Message, Money, OrderStage, OrderView, Seat,
-    Told,
+    Bill, Channel, Currency, Delivery, DeliveryState, Extension, HoldView, Message, Money,
+    OrderStage, OrderView, Score, Seat, Told,
 };
 use crate::ticket::TicketError;
+use crate::venue::{Attribute, SeatName};
 
-fn seat(shop: &Shop, seat: Seat, price: u64) -> Value {
-    let Some(name) = shop.venue.name_of(seat) else { return Value::Null };
-    json!({
-        "seat": seat,
-        "label": name.to_string(),
-        "block": name.block,
-        "row": name.row,
-        "number": name.number,
-        "zone": name.zone,
-        "area": shop.venue.area_of(seat).map(|area| &area.id),
-        "attribute": shop.venue.attribute_of(seat),
-        "price": price,
-    })
+/// A seat of a hold or order. Of types, for this is most of what a sale answers: as a tree of
+/// values it took a fifth of the time of a request.
+#[derive(Debug, Serialize)]
+struct SeatBody<'a> {
+    seat: Seat,
+    label: String,
+    block: &'a str,
+    row: &'a str,
+    number: u32,
+    zone: &'a str,
+    area: Option<&'a str>,
+    attribute: Option<Attribute>,
+    price: u64,
 }
 
-/// A hold.
-pub fn hold(shop: &Shop, hold: &HoldView, seq: u64) -> Value {
-    let mut body = json!({
-        "hold": hold.hold,
-        "event": shop.event.id,
-        "seats": hold.seats.iter().map(|(s, price)| seat(shop, *s, *price)).collect::<Value>(),
-        "expires_at": hold.until,
-        "expires_at_max": hold.until_max,
-        "extensions": hold.extensions,
-        "is_paying": hold.is_paying,
-        "is_offer": hold.is_offer,
-        "score": hold.score,
-        "seq": seq,
-    });
-    add_bill(&mut body, &hold.bill);
-    body
+/// A hold as its owner sees it.
+#[derive(Debug, Serialize)]
+pub struct HoldBody<'a> {
+    hold: Id128,
+    event: &'a EventId,
+    seats: Vec<Option<SeatBody<'a>>>,
+    expires_at: Timestamp,
+    expires_at_max: Timestamp,
+    extensions: &'a [Extension],
+    is_paying: bool,
+    is_offer: bool,
+    score: Option<Score>,
+    seq: u64,
+    #[serde(flatten)]
+    bill: BillBody,
 }
 
 /// What it costs and of what that is made.
-fn add_bill(body: &mut Value, bill: &Bill) {
-    let Bill { currency, tickets, fees, tax, is_tax_included, total } = *bill;
-    body["total"] = total.into();
-    body["currency"] = currency.code().into();
-    body["bill"] =
-        json!({"tickets": tickets, "fees": fees, "tax": tax, "is_tax_included": is_tax_included});
+#[derive(Debug, Serialize)]
+struct BillBody {
+    total: u64,
+    currency: Currency,
+    bill: BillParts,
+}
+
+#[derive(Debug, Serialize)]
+struct BillParts {
+    tickets: u64,
+    fees: u64,
+    tax: u64,
+    is_tax_included: bool,
+}
+
+impl From<Bill> for BillBody {
+    fn from(bill: Bill) -> Self {
+        let Bill { currency, tickets, fees, tax, is_tax_included, total } = bill;
+        Self { total, currency, bill: BillParts { tickets, fees, tax, is_tax_included } }
+    }
+}
+
+fn seat(shop: &Shop, seat: Seat, price: u64) -> Option<SeatBody<'_>> {
+    let name = shop.venue.name_of(seat)?;
+    let label = name.to_string();
+    let SeatName { block, row, number, zone } = name;
+    let area = shop.venue.area_of(seat).map(|area| area.id.as_str());
+    let attribute = shop.venue.attribute_of(seat);
+    Some(SeatBody { seat, label, block, row, number, zone, area, attribute, price })
+}
+
+/// A hold.
+pub fn hold<'a>(shop: &'a Shop, hold: &'a HoldView, seq: u64) -> HoldBody<'a> {
+    HoldBody {
+        hold: hold.hold,
+        event: &shop.event.id,
+        seats: hold.seats.iter().map(|(s, price)| seat(shop, *s, *price)).collect(),
+        expires_at: hold.until,
+        expires_at_max: hold.until_max,
+        extensions: &hold.extensions,
+        is_paying: hold.is_paying,
+        is_offer: hold.is_offer,
+        score: hold.score,
+        seq,
+        bill: hold.bill.into(),
+    }
 }
 
 /// An order; it has tickets once it is confirmed. Its `seq` is its own, so that it reads the same
@@ -81,19 +122,20 @@ pub fn receipt(shop: &Shop, order: &OrderView, told: &Told) -> Value {
 
 fn written(shop: &Shop, order: &OrderView, title: &str, state: &str, tickets: Value) -> Value {
     let priced = order.seats.iter().zip(&order.prices);
-    let seats = priced.map(|((s, _), price)| seat(shop, *s, *price));
+    let seats: Vec<_> = priced.map(|((s, _), price)| seat(shop, *s, *price)).collect();
     let mut body = json!({
         "order": order.order,
         "event": shop.event.id,
         "title": title,
         "state": state,
-        "seats": seats.collect::<Value>(),
+        "seats": seats,
         "name": order.name,
         "tickets": tickets,
         "seq": order.seq,
         "order_url": format!("/orders/{}", order.order),
     });
-    add_bill(&mut body, &order.bill);
+    let BillBody { total, currency, bill } = order.bill.into();
+    (body["total"], body["currency"], body["bill"]) = (json!(total), json!(currency), json!(bill));
     let refunds = order.after.refunds.iter().map(|refund| {
         let money = match refund.money {
             Money::Owed | Money::Voiding => "on-its-way",

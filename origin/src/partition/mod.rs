@@ -118,6 +118,9 @@ pub enum OpenError {
 /// partition moves only the events that go to it.
 #[must_use]
 pub fn partition_of(event: &EventId, partitions: u32) -> PartitionId {
+    if partitions <= 1 {
+        return 0;
+    }
     let weight = |partition: &PartitionId| -> [u8; 32] {
         let hash = Sha256::new().chain_update(partition.to_be_bytes());
         hash.chain_update(event.as_str()).finalize().into()

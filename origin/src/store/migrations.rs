@@ -7,11 +7,12 @@
 use tokio_postgres::Client;
 
 /// The steps, in order.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("../../migrations/0001_log.sql"),
     include_str!("../../migrations/0002_documents.sql"),
     include_str!("../../migrations/0003_members.sql"),
     include_str!("../../migrations/0004_rows.sql"),
+    include_str!("../../migrations/0005_rush.sql"),
 ];
 
 /// Any number, as long as nobody else locks it: processes that start together take turns.

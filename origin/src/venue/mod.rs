@@ -156,19 +156,19 @@ pub struct Area {
 }
 
 /// What a seat is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeatName {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeatName<'a> {
     /// The block's label.
-    pub block: String,
+    pub block: &'a str,
     /// The row's label; empty in an area.
-    pub row: String,
+    pub row: &'a str,
     /// The number in the row or area, from 1.
     pub number: u32,
     /// Id of the price zone.
-    pub zone: String,
+    pub zone: &'a str,
 }
 
-impl fmt::Display for SeatName {
+impl fmt::Display for SeatName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.row.is_empty() {
             true => write!(f, "{}-{}", self.block, self.number),
@@ -214,13 +214,12 @@ impl Venue {
 
     /// What a seat is called; `None` if there is no such seat.
     #[must_use]
-    pub fn name_of(&self, seat: Seat) -> Option<SeatName> {
+    pub fn name_of(&self, seat: Seat) -> Option<SeatName<'_>> {
         if seat >= self.seats {
             return self.place_of(seat - self.seats);
         }
         let (block, row, number) = self.row_of(seat)?;
-        let (block, row, zone) = (block.label.clone(), row.label.clone(), block.zone.clone());
-        Some(SeatName { block, row, number, zone })
+        Some(SeatName { block: &block.label, row: &row.label, number, zone: &block.zone })
     }
 
     /// What is special about a seat.
@@ -247,10 +246,9 @@ impl Venue {
     }
 
     /// What a place of an area is called, counted from the first area's first.
-    fn place_of(&self, place: u32) -> Option<SeatName> {
+    fn place_of(&self, place: u32) -> Option<SeatName<'_>> {
         let (Area { label, zone, .. }, place) = self.area_at(place)?;
-        let (block, zone) = (label.clone(), zone.clone());
-        Some(SeatName { block, row: String::new(), number: place + 1, zone })
+        Some(SeatName { block: label, row: "", number: place + 1, zone })
     }
 
     /// The area of a place, counted from the first area's first, and which of its places it is.

@@ -19,6 +19,7 @@ use super::super::{App, Shop};
 use super::{PRIVATE, Somebody, here};
 use crate::partition::{Answer, Unavailable};
 use crate::sale::{Block, Command, OrderStage, OrderView, Reply};
+use crate::venue::SeatName;
 
 /// Most orders in one answer.
 const ORDERS_MAX: usize = 1_000;
@@ -147,11 +148,11 @@ pub async fn seats_csv(
                 None if taken.is_taken(seat) => "held",
                 None => "free",
             };
-            let price = shop.event.facts.price_of(&named.zone).unwrap_or(0).to_string();
+            let price = shop.event.facts.price_of(named.zone).unwrap_or(0).to_string();
             let (number, index) = (named.number.to_string(), seat.to_string());
             let order = order.map(|order| order.order.to_string());
             let of = order.or(channel.map(str::to_owned)).unwrap_or_default();
-            let (block, row, zone) = (&named.block, &named.row, &named.zone);
+            let SeatName { block, row, zone, .. } = named;
             sheet.line(&[&index, block, row, &number, zone, &price, state, &of])?;
         }
         sheet.finish()

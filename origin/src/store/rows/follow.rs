@@ -18,8 +18,9 @@ use crate::record;
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a store that failed, or tables that somebody else follows, are left alone.
 const FAILED_PAUSE: Duration = Duration::from_secs(2);
-/// Records of one transaction.
-const RECORDS_MAX: u32 = 64;
+/// Records of one transaction: as many as a busy writer makes in the pause. A row that changes in
+/// several of them is written once.
+const RECORDS_MAX: u32 = 128;
 
 /// What a follower works with.
 #[derive(Debug)]
@@ -63,7 +64,9 @@ impl Follower {
     fn run(&mut self, is_stopping: &AtomicBool) {
         while !is_stopping.load(Ordering::Relaxed) {
             match self.step() {
-                Ok(0) => std::thread::park_timeout(PAUSE),
+                Ok(followed) if followed < RECORDS_MAX as usize => {
+                    std::thread::park_timeout(PAUSE);
+                }
                 Ok(_) => {}
                 Err(RowsError::Guard { partition, seq, why }) => {
                     self.setup.metrics.log_failed(LogFailure::Guard);

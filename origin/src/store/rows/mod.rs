@@ -272,7 +272,7 @@ pub struct Rows {
     /// Sequence number after the last change.
     pub to: u64,
     /// By event and seat.
-    pub seats: BTreeMap<(EventId, Seat), Moved>,
+    pub seats: BTreeMap<EventId, BTreeMap<Seat, Moved>>,
     /// By ticket.
     pub tickets: BTreeMap<Id128, TicketRow>,
     /// By order.
@@ -280,6 +280,15 @@ pub struct Rows {
     holds: HashMap<Id128, Option<Vec<Seat>>>,
     pending: HashMap<Id128, Option<Vec<(Id128, Seat)>>>,
     live: HashMap<Id128, Option<Vec<(Id128, Seat)>>>,
+}
+
+impl Rows {
+    /// The seats that move, and of which event each is.
+    pub fn seats(&self) -> impl Iterator<Item = (&EventId, Seat, &Moved)> {
+        self.seats
+            .iter()
+            .flat_map(|(event, moved)| moved.iter().map(move |(seat, moved)| (event, *seat, moved)))
+    }
 }
 
 impl Mirror {
@@ -321,8 +330,9 @@ impl Mirror {
 
     /// Follows what was written to the tables.
     pub fn follow(&mut self, rows: Rows) {
-        for ((event, seat), moved) in rows.seats {
-            self.seats.entry(event).or_default().insert(seat, moved.is);
+        for (event, moved) in rows.seats {
+            let moved = moved.into_iter().map(|(seat, moved)| (seat, moved.is));
+            self.seats.entry(event).or_default().extend(moved);
         }
         keep(&mut self.holds, rows.holds);
         keep(&mut self.pending, rows.pending);
@@ -483,7 +493,8 @@ impl Draft<'_> {
     }
 
     fn seat(&self, event: &EventId, seat: Seat) -> SeatRow {
-        let drafted = self.rows.seats.get(&(event.clone(), seat)).map(|moved| moved.is);
+        let drafted = self.rows.seats.get(event).and_then(|moved| moved.get(&seat));
+        let drafted = drafted.map(|moved| moved.is);
         let kept = || self.mirror.seats.get(event).and_then(|seats| seats.get(&seat)).copied();
         drafted.or_else(kept).unwrap_or_default()
     }
@@ -502,8 +513,13 @@ impl Draft<'_> {
             return Err(format!("seat {seat} is {found}, expected {expected}"));
         }
         let is = SeatRow { version: row.version + 1, ..is };
-        let moved = self.rows.seats.entry((event.clone(), seat));
-        moved.or_insert(Moved { was: row, is }).is = is;
+        // An event has many seats that move; its name is copied for the first.
+        if !self.rows.seats.contains_key(event) {
+            self.rows.seats.insert(event.clone(), BTreeMap::new());
+        }
+        if let Some(moved) = self.rows.seats.get_mut(event) {
+            moved.entry(seat).or_insert(Moved { was: row, is }).is = is;
+        }
         Ok(())
     }
 

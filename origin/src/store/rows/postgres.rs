@@ -62,9 +62,9 @@ impl Columns {
         let partition = i32::try_from(partition).unwrap_or(i32::MAX);
         let mut columns =
             Self { partition, from: signed(from), to: signed(rows.to), ..Self::default() };
-        for ((event, seat), moved) in &rows.seats {
+        for (event, seat, moved) in rows.seats() {
             columns.seat_event.push(event.to_string());
-            columns.seat.push(i64::from(*seat));
+            columns.seat.push(i64::from(seat));
             columns.seat_was.push(moved.was.status.label());
             columns.seat_version.push(signed(moved.was.version));
             columns.seat_status.push(moved.is.status.label());

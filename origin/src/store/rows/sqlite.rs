@@ -158,7 +158,7 @@ fn write(
     if transaction.prepare_cached(sql)?.execute(params![partition, from, rows.to])? == 0 {
         return Ok(Judged::Moved);
     }
-    for ((event, seat), moved) in &rows.seats {
+    for (event, seat, moved) in rows.seats() {
         let (hold, order) = (moved.is.hold.map(String::from), moved.is.order.map(String::from));
         let (status, version) = (moved.is.status.label(), moved.is.version);
         let changed = if moved.was.version == 0 {
