@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{EVENT, Page, TestStack};
+use crate::support::{EVENT, Page, TestStack, eventually};
 
 #[tokio::test]
 async fn one_network_cannot_take_all_places() {
@@ -115,5 +115,37 @@ async fn bodies_are_bounded() {
 
     let answer = ana.post("/api/v1/queue/join", serde_json::json!({"x": "y".repeat(20_000)})).await;
     assert_eq!(answer.status, 413);
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn one_network_cannot_take_all_connections() {
+    let stack = TestStack::start().await;
+    let edge = stack
+        .second_edge(|config| {
+            config.client.trusted_proxies.clear();
+            config.limits.connections_per_network_max = 3;
+        })
+        .await;
+    // Each is asked something, so that it has been accepted when the next one comes; one that is
+    // refused may be gone before that.
+    let open = || async {
+        let mut stream = TcpStream::connect(edge.addr).await.ok()?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.ok()?;
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await.ok()?;
+        (&start != b"HTTP/1.1 503").then_some(stream)
+    };
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(open().await.unwrap());
+    }
+    let mut fourth = TcpStream::connect(edge.addr).await.unwrap();
+    let mut told = String::new();
+    fourth.read_to_string(&mut told).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 503") && told.contains("retry-after"), "{told}");
+    held.pop();
+    eventually("there is room again", || async { open().await.is_some() }).await;
+    edge.stop().await;
     stack.stop().await;
 }

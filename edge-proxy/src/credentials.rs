@@ -16,8 +16,11 @@ use crate::limits::{Budget, Later};
 use crate::live::RoomNow;
 use crate::visit::Visit;
 
-/// Statements that were verified and are remembered; about 400 bytes each.
-const REMEMBERED_MAX: usize = 50_000;
+/// Passes that were verified and are remembered, and their renewals; about 400 bytes each.
+const PASSES_MAX: usize = 50_000;
+/// Places that are remembered: those who have just come. Who waits asks for the front, which needs no
+/// place, so more would only be more.
+const PLACES_MAX: usize = 8_192;
 /// A pass whose renewal failed is not renewed again before this.
 const RENEWAL_PAUSE_SECS: u64 = 5;
 
@@ -60,9 +63,9 @@ enum Renewing {
 impl Default for Memory {
     fn default() -> Self {
         Self {
-            passes: Cache::new(REMEMBERED_MAX),
-            places: Cache::new(REMEMBERED_MAX),
-            renewals: Cache::new(REMEMBERED_MAX),
+            passes: Cache::new(PASSES_MAX),
+            places: Cache::new(PLACES_MAX),
+            renewals: Cache::new(PASSES_MAX),
         }
     }
 }

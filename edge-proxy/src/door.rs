@@ -95,6 +95,8 @@ struct Asked {
 enum Done {
     /// Another one may follow.
     Ready(Stream),
+    /// The front is to be pushed until the end.
+    Follows(Stream, Box<Follow>),
     /// The connection has ended.
     Closed,
 }
@@ -259,10 +261,7 @@ impl Door {
                 buffer.advance(whole_bytes);
                 self.write(stream, &answer, is_head, is_last).await
             }
-            Outcome::Stream(follow) => {
-                self.push(stream, follow).await;
-                Done::Closed
-            }
+            Outcome::Stream(follow) => Done::Follows(stream, follow),
             Outcome::Forward(forward) => {
                 let passage = Passage::new(&visit, forward);
                 if !Relay::takes(&head, body_bytes) {
@@ -384,7 +383,7 @@ impl Door {
             if !out.is_empty() {
                 match send(stream, &out, is_last).await {
                     Done::Ready(ready) => stream = ready,
-                    Done::Closed => return,
+                    Done::Follows(..) | Done::Closed => return,
                 }
             }
             // Boxed, for a connection that waits needs none of what dealing needs.
@@ -399,6 +398,7 @@ impl Door {
             };
             match done {
                 Done::Ready(ready) => stream = ready,
+                Done::Follows(stream, follow) => return self.push(stream, follow).await,
                 Done::Closed => return,
             }
         }
@@ -473,11 +473,29 @@ impl ServerApp for Door {
     ) -> Option<Stream> {
         let peer = self.peer(&stream);
         let is_http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-        match self.connections.count(peer.own_network()) {
-            Ok(_counted) if is_http2 => self.http2.serve(stream, &peer, shutdown).await,
-            Ok(_counted) => self.serve(stream, peer, shutdown).await,
-            Err(why) if is_http2 => self.count_refused(why.label()),
-            Err(why) => self.refuse(&mut stream, why.label(), TOO_MANY).await,
+        let counted = match self.connections.count(peer.own_network()) {
+            Ok(counted) => counted,
+            Err(why) if is_http2 => {
+                self.count_refused(why.label());
+                return None;
+            }
+            Err(why) => {
+                self.refuse(&mut stream, why.label(), TOO_MANY).await;
+                return None;
+            }
+        };
+        // In a task of its own: the one that accepted is as large as all that accepting may need.
+        let (door, shutdown) = (Arc::clone(self), shutdown.clone());
+        if is_http2 {
+            tokio::spawn(async move {
+                door.http2.serve(stream, &peer, &shutdown).await;
+                drop(counted);
+            });
+        } else {
+            tokio::spawn(async move {
+                door.serve(stream, peer, &shutdown).await;
+                drop(counted);
+            });
         }
         None
     }

@@ -76,7 +76,8 @@ impl Document {
     /// If a field is not one.
     pub fn new(answer: &Answer) -> pingora_core::Result<Self> {
         let wire = Prebuilt::new(answer);
-        let mut response = ResponseHeader::build(answer.status, Some(answer.fields.len() + 3))?;
+        let mut response =
+            ResponseHeader::build_no_case(answer.status, Some(answer.fields.len() + 3))?;
         let (name, verdict) = answer.verdict_field();
         response.insert_header(name, verdict)?;
         for (name, value) in &answer.fields {

@@ -38,8 +38,10 @@ const DRAIN_TIME_MAX: Duration = Duration::from_millis(1200);
 const FAREWELL_TIME_MAX: Duration = Duration::from_millis(500);
 /// How often it is looked whether they have.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Header and body of a usual answer go out in one write.
-const WRITE_BUFFER_BYTES: usize = 4096;
+/// Of each connection. Whoever reads brings a larger buffer, and reads past this one.
+const READ_BUFFER_BYTES: usize = 512;
+/// Of each connection. Header and body of a short answer of Pingora's go out in one write.
+const WRITE_BUFFER_BYTES: usize = 2048;
 
 /// Why an edge did not start.
 #[derive(Debug, thiserror::Error)]
@@ -201,7 +203,7 @@ fn service(config: &EdgeConfig, desk: &Arc<Desk>, tls: Option<TlsSettings>) -> S
     let trusted = config.client.trusted_proxies.clone();
     let door = Door::new(proxy, relay, Arc::clone(desk), trusted, &config.limits);
     let mut listeners = Listeners::new();
-    let buffers = L4BufferSettings::new(WRITE_BUFFER_BYTES, WRITE_BUFFER_BYTES);
+    let buffers = L4BufferSettings::new(READ_BUFFER_BYTES, WRITE_BUFFER_BYTES);
     let mut listener = ListenerConfig::tcp(LISTENER).l4_buffer(buffers);
     if let Some(tls) = tls {
         listener = listener.tls(tls);
