@@ -30,11 +30,17 @@ pub struct Held<T> {
     pub claims: Arc<Verified<T>>,
     /// How it is written.
     pub sealed: Sealed<T>,
+    /// Whether the client showed this one before all others.
+    pub is_first_shown: bool,
 }
 
 impl<T> Clone for Held<T> {
     fn clone(&self) -> Self {
-        Self { claims: Arc::clone(&self.claims), sealed: Sealed::new(self.sealed.as_str()) }
+        Self {
+            claims: Arc::clone(&self.claims),
+            sealed: Sealed::new(self.sealed.as_str()),
+            is_first_shown: self.is_first_shown,
+        }
     }
 }
 
@@ -133,11 +139,12 @@ impl Desk {
         event: &EventId,
         memory: &Cache<String, Arc<Verified<T>>>,
     ) -> Result<Option<Held<T>>, Later> {
-        for text in visit.candidates(kind, event) {
+        for (at, text) in visit.candidates(kind, event).into_iter().enumerate() {
+            let is_first_shown = at == 0;
             if let Some(claims) = memory.get(text) {
                 let (_, until) = claims.times();
                 if visit.now < until && claims.audience() == event {
-                    return Ok(Some(Held { claims, sealed: Sealed::new(text) }));
+                    return Ok(Some(Held { claims, sealed: Sealed::new(text), is_first_shown }));
                 }
             }
             let sealed = Sealed::new(text);
@@ -145,7 +152,7 @@ impl Desk {
                 Ok(claims) => {
                     let claims = Arc::new(claims);
                     memory.insert(sealed.as_str().to_owned(), Arc::clone(&claims));
-                    return Ok(Some(Held { claims, sealed }));
+                    return Ok(Some(Held { claims, sealed, is_first_shown }));
                 }
                 Err(refusal) => {
                     self.metrics.refusals_total.with_label_values(&[refusal.label()]).inc();
@@ -169,7 +176,7 @@ impl Desk {
             Ok(claims) => {
                 let claims = Arc::new(claims);
                 self.memory.passes.insert(sealed.as_str().to_owned(), Arc::clone(&claims));
-                Some(Held { claims, sealed: sealed.clone() })
+                Some(Held { claims, sealed: sealed.clone(), is_first_shown: false })
             }
             Err(refusal) => {
                 self.outbox.key_trouble.keys("the controller's pass does not verify", &refusal);

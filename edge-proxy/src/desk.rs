@@ -15,7 +15,6 @@ use crate::answer::Answer;
 use crate::binding::{BindingKey, Reported};
 use crate::client::Network;
 use crate::controller::{Controller, ControllerError};
-use crate::cookies::Kind;
 use crate::credentials::{Held, Memory, Standing};
 use crate::decide::{self, Intent, Verdict, Visitor};
 use crate::geo::Geo;
@@ -423,8 +422,7 @@ impl Desk {
         pass: Held<Pass>,
         mut cookies: Vec<String>,
     ) -> Outcome {
-        let shown = visit.candidates(Kind::Pass, room.event());
-        if shown.first().is_none_or(|text| *text != pass.sealed.as_str()) {
+        if !pass.is_first_shown {
             cookies.push(self.pass_cookie(visit, room, &pass));
         }
         Outcome::Forward(Box::new(Forward {

@@ -10,6 +10,10 @@ use http::HeaderName;
 
 /// The fields of [`headers`] in the form in which they are set without being read again.
 pub const PASS: HeaderName = HeaderName::from_static(headers::PASS);
+/// See [`headers::PLACE`].
+pub const PLACE: HeaderName = HeaderName::from_static(headers::PLACE);
+/// See [`headers::COMMAND`].
+pub const COMMAND: HeaderName = HeaderName::from_static(headers::COMMAND);
 /// See [`headers::EVENT`].
 pub const EVENT: HeaderName = HeaderName::from_static(headers::EVENT);
 /// See [`headers::VISITOR`].
@@ -35,13 +39,21 @@ const SAID_BY_PROXIES: [&str; 3] = ["forwarded", "x-real-ip", "x-forwarded-"];
 const WRITTEN_BY_US: [&str; 2] = ["x-forwarded-for", "x-forwarded-proto"];
 
 /// `Cache-Control` for caches of one kind or maker, which would win over what we write.
-pub const TARGETED: [&str; 6] = [
-    "cdn-cache-control",
-    "surrogate-control",
-    "cloudflare-cdn-cache-control",
-    "akamai-cache-control",
-    "vercel-cdn-cache-control",
-    "netlify-cdn-cache-control",
+pub const TARGETED: [HeaderName; 6] = [
+    HeaderName::from_static("cdn-cache-control"),
+    HeaderName::from_static("surrogate-control"),
+    HeaderName::from_static("cloudflare-cdn-cache-control"),
+    HeaderName::from_static("akamai-cache-control"),
+    HeaderName::from_static("vercel-cdn-cache-control"),
+    HeaderName::from_static("netlify-cdn-cache-control"),
+];
+
+/// What an origin says of its connection to us, and not to the client's (RFC 9110, section 7.6.1).
+pub const OF_CONNECTION: [HeaderName; 4] = [
+    http::header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    http::header::UPGRADE,
 ];
 
 /// Whether a client's field goes on to the origin; `name` is in lower case.

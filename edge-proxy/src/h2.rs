@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::client::Cidr;
 use crate::desk::Desk;
+use crate::gather::Gather;
 use crate::head::{FIELDS_MAX, Head};
 use crate::hot::{Document, Peer};
 use crate::proxy::{CLIENT_WRITE_MAX, Proxy};
@@ -48,7 +49,8 @@ impl Http2 {
             proxy_digest: stream.get_proxy_digest(),
             socket_digest: stream.get_socket_digest(),
         });
-        let Ok(mut connection) = handshake(stream, None).await else { return };
+        let gather = Box::new(Gather::new(stream));
+        let Ok(mut connection) = handshake(gather, None).await else { return };
         let mut requests = JoinSet::new();
         let (mut ends, mut rejected) = (shutdown.clone(), 0);
         let mut is_ending = false;

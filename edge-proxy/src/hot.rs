@@ -174,6 +174,8 @@ impl Desk {
     /// Whether the request is a navigation with one place, verified before, whose turn has not
     /// come, and nothing else that could count.
     fn has_to_wait(&self, head: &Head<'_>, room: &RoomNow, now: Timestamp) -> bool {
+        // First what tells those inside, who ask more than anybody else.
+        let Some(text) = lone_place(head, room) else { return false };
         let is_navigation = accept::wants(head.field("accept")) == Wants::Page
             && !is_prefetch(|name| head.field(name))
             && !head.has(admission_api::headers::PLACE)
@@ -181,7 +183,6 @@ impl Desk {
         if !is_navigation {
             return false;
         }
-        let Some(text) = lone_place(head, room) else { return false };
         let Some(place) = self.memory.places.get(text) else { return false };
         let holds = now < place.exp
             && place.aud == *room.event()

@@ -21,6 +21,7 @@ mod decide;
 mod desk;
 mod door;
 mod fields;
+mod gather;
 mod geo;
 mod guard;
 mod h2;

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use admission_api::{EndReason, headers};
 use http::HeaderValue;
-use http::header::{CACHE_CONTROL, COOKIE};
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, CACHE_CONTROL, COOKIE, HOST, HeaderName, SET_COOKIE};
 use keys::Timestamp;
 use pingora_core::{Error, ErrorSource, ErrorType, OrErr as _, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use prometheus::IntGauge;
 
-use crate::accept::Wants;
+use crate::accept;
 use crate::answer::Answer;
 use crate::cookies::{self, Kind};
 use crate::desk::{Desk, Forward};
@@ -24,7 +24,6 @@ use crate::words::Language;
 pub struct Passage {
     /// What was decided of it.
     pub forward: Box<Forward>,
-    wants: Wants,
     is_secure: bool,
     is_from_proxy: bool,
     client: String,
@@ -60,7 +59,6 @@ impl Passage {
     pub fn new(visit: &Visit<'_>, forward: Box<Forward>) -> Self {
         Self {
             forward,
-            wants: visit.wants(),
             is_secure: visit.is_secure,
             is_from_proxy: visit.is_from_proxy,
             client: visit.addr.to_string(),
@@ -125,7 +123,7 @@ impl Passage {
     /// # Errors
     /// If a field cannot be written.
     pub fn take_answer(&mut self, desk: &Desk, response: &mut ResponseHeader) -> Result<()> {
-        let command = response.remove_header(headers::COMMAND);
+        let command = response.remove_header(&fields::COMMAND);
         if let Some(Asked { at, .. }) = &self.asked {
             let elapsed = at.elapsed();
             desk.metrics.origin_seconds.observe(elapsed.as_secs_f64());
@@ -153,7 +151,7 @@ impl Passage {
         };
         response.insert_header(CACHE_CONTROL, private)?;
         for name in fields::TARGETED {
-            response.remove_header(name);
+            response.remove_header(&name);
         }
         let reason = match command.as_ref().and_then(|value| value.to_str().ok()) {
             Some(headers::COMMAND_REVOKE) => Some(EndReason::Revoked),
@@ -166,11 +164,11 @@ impl Passage {
         if reason == Some(EndReason::Revoked) {
             for kind in [Kind::Pass, Kind::Place] {
                 let cookie = cookies::clear(kind, room.event(), self.is_secure);
-                response.append_header("set-cookie", cookie)?;
+                response.append_header(SET_COOKIE, cookie)?;
             }
         } else {
             for cookie in &forward.cookies {
-                response.append_header("set-cookie", cookie)?;
+                response.append_header(SET_COOKIE, cookie)?;
             }
         }
         Ok(())
@@ -183,24 +181,12 @@ impl Passage {
             desk.outbox.origin_failed();
         }
     }
-
-    /// What the client is told when the origin's answer did not come; `None` if the client itself
-    /// has gone.
-    #[must_use]
-    pub fn failure(&self, desk: &Desk, asked: &RequestHeader, error: &Error) -> Option<Answer> {
-        failure(desk, self.wants, asked, error)
-    }
-
-    /// What the client is told when its body is longer than what is let through.
-    #[must_use]
-    pub fn too_long(&self, desk: &Desk, asked: &RequestHeader) -> Answer {
-        told(desk, self.wants, asked, 413)
-    }
 }
 
-/// The same as [`Passage::failure`] for a request of which nothing was decided.
+/// What the client is told when the origin's answer did not come; `None` if the client itself has
+/// gone.
 #[must_use]
-pub fn failure(desk: &Desk, wants: Wants, asked: &RequestHeader, error: &Error) -> Option<Answer> {
+pub fn failure(desk: &Desk, asked: &RequestHeader, error: &Error) -> Option<Answer> {
     let status = match error.etype() {
         ErrorType::HTTPStatus(status) => *status,
         ErrorType::ConnectTimedout | ErrorType::ReadTimedout if is_upstream(error) => 504,
@@ -208,15 +194,22 @@ pub fn failure(desk: &Desk, wants: Wants, asked: &RequestHeader, error: &Error) 
         // Nobody would read an answer.
         _ => return None,
     };
-    Some(told(desk, wants, asked, status))
+    Some(told(desk, asked, status))
+}
+
+/// What the client is told when its body is longer than what is let through.
+#[must_use]
+pub fn too_long(desk: &Desk, asked: &RequestHeader) -> Answer {
+    told(desk, asked, 413)
 }
 
 fn is_upstream(error: &Error) -> bool {
     *error.esource() == ErrorSource::Upstream
 }
 
-fn told(desk: &Desk, wants: Wants, asked: &RequestHeader, status: u16) -> Answer {
-    let field = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok());
-    let language = Language::wanted(field("accept-language"));
-    desk.origin_failed(wants, language, field("host").unwrap_or_default(), status)
+fn told(desk: &Desk, asked: &RequestHeader, status: u16) -> Answer {
+    let field = |name: HeaderName| asked.headers.get(name).and_then(|value| value.to_str().ok());
+    let language = Language::wanted(field(ACCEPT_LANGUAGE));
+    let wants = accept::wants(field(ACCEPT));
+    desk.origin_failed(wants, language, field(HOST).unwrap_or_default(), status)
 }

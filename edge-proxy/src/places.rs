@@ -162,7 +162,7 @@ impl Desk {
         };
         let claims = Arc::new(claims);
         self.memory.places.insert(sealed.as_str().to_owned(), Arc::clone(&claims));
-        Some(Held { claims, sealed })
+        Some(Held { claims, sealed, is_first_shown: false })
     }
 
     pub(crate) fn is_shared(&self, visit: &Visit<'_>, place: &Place) -> bool {

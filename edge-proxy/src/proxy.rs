@@ -13,7 +13,6 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use crate::accept::Wants;
 use crate::answer::Answer;
 use crate::client::Cidr;
 use crate::desk::{self, BODY_BYTES_MAX, Desk, Outcome};
@@ -93,7 +92,7 @@ impl Proxy {
         let fields = &session.req_header().headers;
         let length = fields.get("content-length").and_then(|text| text.to_str().ok()?.parse().ok());
         if length.is_some_and(|length: u64| length > passage.forward.body_bytes_max) {
-            let answer = passage.too_long(&self.desk, session.req_header());
+            let answer = passage::too_long(&self.desk, session.req_header());
             self.write_last(session, answer).await?;
             return Ok(true);
         }
@@ -279,13 +278,10 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         error: &Error,
-        ctx: &mut Context,
+        _: &mut Context,
     ) -> FailToProxy {
         let asked = session.req_header();
-        let answer = match &ctx.passage {
-            Some(passage) => passage.failure(&self.desk, asked, error),
-            None => passage::failure(&self.desk, Wants::Data, asked, error),
-        };
+        let answer = passage::failure(&self.desk, asked, error);
         let status = answer.as_ref().map_or(0, |answer| answer.status);
         if let Some(answer) = answer.filter(|_| session.response_written().is_none()) {
             // If even this cannot be written, the client is gone.

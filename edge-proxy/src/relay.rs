@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use pingora_core::connectors::ConnectorOptions;
@@ -27,7 +27,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::answer::Answer;
 use crate::desk::Desk;
-use crate::passage::Passage;
+use crate::fields;
+use crate::passage::{self, Passage};
 use crate::proxy::CLIENT_WRITE_MAX;
 use crate::wire::{Date, OUT_BYTES_MAX};
 
@@ -188,15 +189,15 @@ impl Relay {
         let missing = || Error::explain(ErrorType::InvalidHTTPHeader, "no head").into_up();
         let mut response = session.resp_header().cloned().ok_or_else(missing)?;
         let framing = framing(&response, request.method == Method::HEAD).map_err(Error::into_up)?;
-        for name in ["connection", "keep-alive", "proxy-connection", "upgrade"] {
-            response.remove_header(name);
+        for name in fields::OF_CONNECTION {
+            response.remove_header(&name);
         }
         if framing == Framing::Chunked {
             response.insert_header(TRANSFER_ENCODING, "chunked")?;
         }
         passage.take_answer(desk, &mut response)?;
         write_head(out, &response);
-        if !response.headers.contains_key("date") {
+        if !response.headers.contains_key(DATE) {
             let date = Date::at(keys::Timestamp::now().as_secs());
             out.extend_from_slice(b"Date: ");
             out.extend_from_slice(date.as_str().as_bytes());
@@ -287,7 +288,7 @@ async fn with_client<T>(
 
 fn fail(desk: &Desk, passage: &Passage, request: &RequestHeader, error: &Error) -> Relayed {
     passage.count_failure(desk, error);
-    match passage.failure(desk, request, error) {
+    match passage::failure(desk, request, error) {
         Some(answer) => Relayed::Failed(answer),
         None => Relayed::Broken,
     }

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use http::header::AsHeaderName;
+use http::header::{ACCEPT, AsHeaderName, COOKIE};
 use http::request::Parts;
 use keys::{EventId, Timestamp};
 
 use crate::accept::{self, Wants};
 use crate::client::{self, Cidr, Network};
 use crate::cookies::{self, Kind};
+use crate::fields;
 use crate::guard;
 use crate::score::{RequestFacts, Rhythm};
 
@@ -111,7 +112,7 @@ impl<'a> Visit<'a> {
     /// What kind of answer is wanted.
     #[must_use]
     pub fn wants(&self) -> Wants {
-        accept::wants(self.field("accept"))
+        accept::wants(self.field(ACCEPT))
     }
 
     /// Whether the browser only fetches ahead of a possible visit.
@@ -125,10 +126,10 @@ impl<'a> Visit<'a> {
     #[must_use]
     pub fn candidates(&self, kind: Kind, event: &EventId) -> Vec<&'a str> {
         let field = match kind {
-            Kind::Place => admission_api::headers::PLACE,
-            Kind::Pass => admission_api::headers::PASS,
+            Kind::Place => fields::PLACE,
+            Kind::Pass => fields::PASS,
         };
-        let cookies = self.head.headers.get_all("cookie").iter().map(|value| value.as_bytes());
+        let cookies = self.head.headers.get_all(COOKIE).iter().map(|value| value.as_bytes());
         self.field(field)
             .into_iter()
             .chain(cookies::values(cookies, &cookies::name(kind, event)))
