@@ -15,6 +15,7 @@ use keys::{
 
 use crate::claims::RoomFacts;
 use crate::front::{self, Called, Drive, FrontState};
+use crate::gaps;
 use crate::metrics::Metrics;
 use crate::noshow::{self, NoShows};
 use crate::pace::{self, Binding, Decision, Inputs, Left, Signals};
@@ -332,7 +333,7 @@ impl Control {
             let line = LineId { event: event.clone(), line: runtime.line };
             let (gaps, orders) = (store.new_gaps(line, self.epoch).await?, runtime.orders);
             if !gaps.is_empty() {
-                for at in aside(move || front::scattered(&gaps, &orders)).await? {
+                for at in aside(move || gaps::scattered(&gaps, &orders)).await? {
                     let passed = runtime.front.give_back(at.lane, at.first, at.count);
                     runtime.called.were_gaps(passed);
                     runtime.noshows.were_gaps(at.lane, passed);
@@ -374,7 +375,7 @@ impl Control {
             let draw = store.draw(line.clone()).await?;
             let orders = orders(draw.as_ref(), &line);
             let numbers = store.gaps(line.clone()).await?;
-            let gaps = aside(move || front::scattered(&numbers, &orders)).await?;
+            let gaps = aside(move || gaps::scattered(&numbers, &orders)).await?;
             for gap in &gaps {
                 front.give_back(gap.lane, gap.first, gap.count);
             }

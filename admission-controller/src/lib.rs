@@ -13,6 +13,7 @@ mod config;
 mod control;
 mod drand;
 pub mod front;
+pub mod gaps;
 mod http;
 mod lanes;
 mod metrics;

@@ -7,7 +7,7 @@ use admission_api::Gap;
 use keys::{EventId, Lane, Owner, Timestamp};
 
 use super::LineId;
-use crate::front::Gaps;
+use crate::gaps::Gaps;
 
 /// Leases that are remembered of a lane; the oldest are forgotten and what is given back of them is
 /// not believed.

@@ -64,6 +64,18 @@ async fn grant(
     store.grant(line.clone(), Grant { sub, hash: CODE, is_ticket: false, at_most: None }, NOW).await
 }
 
+/// What a lease takes, for whoever looks at the output.
+async fn time_of_a_lease(store: &Store, line: &LineId) -> Duration {
+    let since = std::time::Instant::now();
+    for _ in 0..200 {
+        store
+            .lease(line.clone(), keys::Lane::Suspect, 1, "edge-1".parse().unwrap(), NOW)
+            .await
+            .unwrap();
+    }
+    since.elapsed() / 200
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_counted_outlives_the_primary_when_replicas_must_have_it() {
     let mut pair = Pair::start();
@@ -76,6 +88,7 @@ async fn what_counted_outlives_the_primary_when_replicas_must_have_it() {
     let counted = store.claim(line.clone(), suite::record(7), NOW).await.unwrap();
     assert_eq!(counted, Counted::First);
     store.put_fronts(vec![front(&line, leads, 1, 40)]).await.unwrap();
+    println!("a lease that a replica must have: {:?}", time_of_a_lease(&store, &line).await);
     // From here on the replica hears nothing: nothing may count.
     pair.hearing.cut();
     let unheard = grant(&store, &line, 2).await;
@@ -114,6 +127,7 @@ async fn without_replicas_what_was_lost_counts_again_and_nothing_else_suffers() 
     store.resume(line.clone(), leads).await.unwrap();
     let before = grant(&store, &line, 1).await.unwrap().unwrap();
     lease(&store, &line, 100).await.unwrap();
+    println!("a lease that nobody else must have: {:?}", time_of_a_lease(&store, &line).await);
     // The replica has heard all that, and nothing of what follows.
     pair.primary.command(&["wait", "1", "5000"]);
     pair.hearing.cut();
