@@ -93,6 +93,8 @@ impl Drop for Relay {
 /// Copies both ways, each by a thread that ends with either connection.
 fn pass_on(here: &TcpStream, there: &TcpStream) {
     for (from, to) in [(here, there), (there, here)] {
+        // Small answers are not to wait for the one before; an error means that it is gone already.
+        let _ = to.set_nodelay(true);
         let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
         std::thread::spawn(move || {
             let mut bytes = [0; CHUNK_BYTES];
