@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p waiting-room -p origin --bench tickets -- PYTHON`, where PYTHON has reportlab
 //! 4.4.4, qrcode 8.2 and pillow; with `waiting-room`, for what ships compresses by zlib-ng, which
-//! `origin` alone does not. Both draw one page a ticket, each a file of its own with a fresh code of the same
-//! length, in turns; told are the medians of five turns and their ratio.
+//! `origin` alone does not. Both draw one page a ticket, each a file of its own with a fresh code of
+//! the same length, in turns; told are the medians of five turns and their ratio.
 
 use std::path::Path;
 use std::process::Command;
