@@ -220,6 +220,13 @@ async fn in_the_organisers_hour_the_page_gives_the_best_seats_and_says_until_whe
     browser.wait_for(&selector("pay")).await;
     browser.click("release").await;
     browser.until("still no map", &shows("best")).await;
+    // Places without numbers are nobody's to pick: they are sold all the same.
+    browser.counts_up("area-quantity", 2).await;
+    browser.click("hold-seats").await;
+    browser.wait_for(&selector("pay")).await;
+    assert_eq!(browser.words_of(".held .seat-list strong").await, ["Pit, 2 places"]);
+    browser.click("release").await;
+    browser.until("still no map", &shows("best")).await;
 
     // The organiser ends the hour.
     stack.change_event(|event| event["best_only_until"] = Value::Null).await;
