@@ -31,6 +31,7 @@ mod restarts;
 mod rotation;
 mod shop;
 mod sold_out;
+mod specification;
 mod taps;
 mod theatre;
 mod tls;

@@ -13,7 +13,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use tempfile::TempDir;
 
-use crate::process::{Process, User, free_port, run};
+use crate::process::{Process, User, free_port, run, wait_until};
 
 /// What tests need and Debian does not set. Durability is as PostgreSQL ships it: on.
 const SETTINGS: [(&str, &str); 5] = [
@@ -48,9 +48,13 @@ impl Postgres {
     /// If PostgreSQL is not installed or does not start.
     #[must_use]
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
-        let (port, folder) = (free_port(), folder());
-        let data = folder.path().join("data");
-        copy_of_the_first(&data);
+        let folder = folder();
+        copy_of_the_first(&folder.path().join("data"));
+        Self::start_in(folder, settings)
+    }
+
+    fn start_in(folder: TempDir, settings: &[(&str, &str)]) -> Self {
+        let (port, data) = (free_port(), folder.path().join("data"));
         let mut args = vec!["-D".into(), data.display().to_string(), "-p".into(), port.to_string()];
         for (name, value) in SETTINGS.iter().chain(settings) {
             args.extend(["-c".into(), format!("{name}={value}")]);
@@ -60,6 +64,36 @@ impl Postgres {
         let mut server = Self { process, port, databases: AtomicU32::new(0) };
         server.restart();
         server
+    }
+
+    /// A server that has all that this one has, and from now on confirms each commit of this one:
+    /// its synchronous standby.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let folder = folder();
+        let data = folder.path().join("data");
+        let mut copy = Command::new(binary("pg_basebackup"));
+        copy.args(["-h", "127.0.0.1", "-U", "postgres", "-p"]).arg(self.port.to_string());
+        copy.args(["--checkpoint=fast", "--write-recovery-conf", "-D"]).arg(&data);
+        run(as_user(copy.current_dir(folder.path())));
+        let standby = Self::start_in(folder, &[]);
+        let url = self.url("postgres");
+        self.sql(&url, "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.sql(&url, "SELECT pg_reload_conf()");
+        let sql = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        wait_until("the standby is synchronous", || self.sql(&url, sql) == "1");
+        standby
+    }
+
+    /// Makes a standby a server of its own.
+    ///
+    /// # Panics
+    /// If it does not become one.
+    pub fn promote(&self) {
+        assert_eq!(self.sql(&self.url("postgres"), "SELECT pg_promote()"), "t");
     }
 
     /// One server for all tests of a process that only want a database; it ends with the process.
@@ -147,7 +181,8 @@ impl Postgres {
 fn is_ready(status: &Path, pid: u32) -> bool {
     let text = std::fs::read_to_string(status).unwrap_or_default();
     let lines: Vec<_> = text.lines().map(str::trim).collect();
-    lines.first() == Some(&pid.to_string().as_str()) && lines.get(7) == Some(&"ready")
+    lines.first() == Some(&pid.to_string().as_str())
+        && matches!(lines.get(7), Some(&("ready" | "standby")))
 }
 
 /// Copies the folder that `initdb` makes; the first caller has it made, in its own place.

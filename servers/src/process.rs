@@ -231,6 +231,18 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Waits until something is so.
+///
+/// # Panics
+/// If that takes longer than a server may take to start.
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < START_TIMEOUT, "never happened: {what}");
+        std::thread::sleep(LOOK_PAUSE);
+    }
+}
+
 fn signal(name: &str, pids: &[String]) {
     // A child may have ended since we looked.
     let _ = Command::new("kill").arg(format!("-{name}")).args(pids).stderr(Stdio::null()).status();

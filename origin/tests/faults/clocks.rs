@@ -90,6 +90,32 @@ async fn a_clock_that_is_set_back_keeps_no_hold_for_longer() {
     a_hold_when_the_clock_is_set(-3600).await;
 }
 
+/// The machine comes up with its clock an hour ahead: whoever held seats has the time they had left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_starts_with_its_clock_ahead_frees_no_hold_early() {
+    let world = World::sqlite();
+    let clock = Clock::new(&world);
+    let mut node = world.node_with(&format!("sale.hold_secs = {}", HOLD.as_secs()));
+    clock.start(&mut node, &world).await;
+    let (ana, ben, seat) = (world.visitor(), world.visitor(), [world.fresh_seat()]);
+    let hold = ana.hold(&node, &seat).await.done();
+    let held = Instant::now();
+    node.kill();
+    clock.set(3600);
+    clock.start(&mut node, &world).await;
+    assert!(node.log().contains("clock is ahead"), "{}", node.log());
+    assert!(ana.view(&node, hold["hold"].as_str().unwrap()).await.is_done());
+    eventually("it is free again", async || match ben.hold(&node, &seat).await {
+        Heard::Done(_) => true,
+        taken => {
+            assert_eq!(taken, Heard::No(409, "seat-taken".into()));
+            false
+        }
+    })
+    .await;
+    assert!(held.elapsed() >= HOLD, "{:?} is too early", held.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_goes_on_whatever_the_clock_says() {
     let world = World::sqlite();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use reqwest::Method;
 use servers::Postgres;
 
-use crate::support::{Heard, LEASE, Memory, Node, World, eventually};
+use crate::support::{Heard, LEASE, Memory, Node, Wire, World, eventually};
 
 /// The process that has the event and the one that has not.
 async fn owner_and_other(world: &World) -> (Node, Node) {
@@ -147,6 +147,38 @@ async fn a_frozen_owner_confirms_nothing_when_it_wakes() {
     eventually("the old owner passes on", async || visitor.hold(&owner, &seats).await == taken)
         .await;
     assert_eq!(visitor.hold(&other, &seats).await, taken);
+}
+
+/// The owner lives, and visitors reach it, but not a word goes between it and the database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_is_cut_off_from_its_database_confirms_nothing_and_another_takes_over() {
+    let url = Postgres::shared().database();
+    let wire = Wire::to(&url).await;
+    let world = World::postgres(url);
+    let mut owner = world.member_behind(&wire);
+    owner.start(&world).await;
+    let memory = Memory::default();
+    memory.rush(&world, &owner, 2, 3).await;
+    let mut other = world.member();
+    other.start(&world).await;
+    wire.cut();
+    let seats = [world.fresh_seat(), world.fresh_seat()];
+    let (ana, ben) = (world.visitor(), world.visitor());
+    let waiting = ana.hold(&owner, &seats);
+    let meanwhile = async {
+        eventually("the other sells them", async || {
+            let heard = ben.hold(&other, &seats).await;
+            assert!(heard.is_done() || heard.is_open(), "{heard:?}");
+            heard.is_done()
+        })
+        .await;
+        // The lease is over, and who lost it knows without being told.
+        let late = world.visitor().hold(&owner, &[world.fresh_seat()]).await;
+        assert!(late.is_open(), "it serves nobody: {late:?}");
+    };
+    let (heard, ()) = tokio::join!(waiting, meanwhile);
+    assert!(heard.is_open(), "never a success: they are Ben's: {heard:?}");
+    assert_eq!(memory.check(&other).await, 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::process::Command;
+use std::time::Instant;
 
 use servers::Postgres;
 
@@ -34,6 +35,46 @@ async fn a_database_that_dies_in_the_middle_of_commits_loses_nothing_acknowledge
         memory.check(&node).await;
     }
     assert!(memory.check(&node).await > 6);
+}
+
+/// The primary dies in the middle of commits, its synchronous standby is promoted, and the origin finds
+/// it under the other host of its address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_to_a_synchronous_standby_loses_nothing_acknowledged() {
+    let mut primary = Postgres::start();
+    let direct = primary.database();
+    let standby = primary.standby();
+    let (port, other) = (primary.port(), standby.port());
+    let both = format!(":{port},127.0.0.1:{other}/");
+    let url = direct.replace(&format!(":{port}/"), &both) + "?target_session_attrs=read-write";
+    let world = World::postgres(url);
+    let mut node = world.node();
+    node.start(&world).await;
+    let memory = Memory::default();
+    memory.shop(&world, &node, 2).await;
+    let shopping = memory.rush(&world, &node, 4, 200);
+    let dying = tokio::task::spawn_blocking(move || {
+        // Somewhere in the middle of it.
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        primary.stop_immediate();
+        primary
+    });
+    let ((), stopped) = tokio::join!(shopping, dying);
+    let _primary = stopped.unwrap();
+    let visitor = world.visitor();
+    let heard = visitor.hold(&node, &[world.fresh_seat()]).await;
+    assert!(heard.is_open(), "a standby that only follows sells nothing: {heard:?}");
+    let promoted = tokio::task::spawn_blocking(move || {
+        standby.promote();
+        standby
+    });
+    let _standby = promoted.await.unwrap();
+    let since = Instant::now();
+    eventually("it serves again", async || visitor.availability(&node).await.is_done()).await;
+    println!("served {:?} after the standby was promoted", since.elapsed());
+    assert!(since.elapsed() < std::time::Duration::from_secs(10));
+    assert!(memory.check(&node).await > 2);
+    assert_eq!(memory.shop(&world, &node, 3).await, 3);
 }
 
 /// SQLite cannot grow its files any more: what a full disk and a failed write look like.

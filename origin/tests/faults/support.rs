@@ -2,6 +2,7 @@
 //! told.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Once};
@@ -12,6 +13,9 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use servers::{Process, free_port};
 use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub const EVENT: &str = "wc2026-final";
 const TOKEN: &str = "internal-token-of-tests";
@@ -35,6 +39,61 @@ pub struct Node {
     config: PathBuf,
     pub base: String,
     internal: String,
+}
+
+/// A way to a server that can be cut: bytes then go nowhere, and nobody is told.
+pub struct Wire {
+    pub addr: SocketAddr,
+    is_cut: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+impl Wire {
+    /// To the server in this address of a database.
+    pub async fn to(url: &str) -> Self {
+        let (_, rest) = url.split_once('@').unwrap();
+        let target = rest.split('/').next().unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (is_cut, cut) = watch::channel(false);
+        let server = tokio::spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((here, _)) = listener.accept().await {
+                let (target, mut cut) = (target.clone(), cut.clone());
+                open.spawn(async move {
+                    let Ok(there) = TcpStream::connect(target).await else { return };
+                    let ((mut from, mut to), (mut back, mut answer)) =
+                        (here.into_split(), there.into_split());
+                    let carrying = async {
+                        tokio::join!(
+                            tokio::io::copy(&mut from, &mut answer),
+                            tokio::io::copy(&mut back, &mut to)
+                        )
+                    };
+                    let is_cut = async { cut.wait_for(|is_cut| *is_cut).await.is_ok() };
+                    let was_cut = tokio::select! {
+                        _ = carrying => false,
+                        is_cut = is_cut => is_cut,
+                    };
+                    if was_cut {
+                        // Held open in silence.
+                        std::future::pending::<()>().await;
+                    }
+                });
+            }
+        });
+        Self { addr, is_cut, server }
+    }
+
+    pub fn cut(&self) {
+        self.is_cut.send_replace(true);
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
 }
 
 /// What a visitor heard.
@@ -127,6 +186,18 @@ impl World {
     /// The same with more configuration.
     pub fn member_with(&self, more: &str) -> Node {
         self.configured(true, more)
+    }
+
+    /// A process among several whose way to the database is this one.
+    pub fn member_behind(&self, wire: &Wire) -> Node {
+        let direct = self.postgres.clone().expect("a world with a PostgreSQL");
+        let (login, rest) = direct.split_once('@').unwrap();
+        let (_, database) = rest.split_once('/').unwrap();
+        let node = self.configured(true, "");
+        let text = std::fs::read_to_string(&node.config).unwrap();
+        let behind = format!("{login}@{}/{database}", wire.addr);
+        std::fs::write(&node.config, text.replace(&direct, &behind)).unwrap();
+        node
     }
 
     fn configured(&self, is_shared: bool, more: &str) -> Node {
