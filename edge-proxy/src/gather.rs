@@ -1,8 +1,9 @@
-//! Lets what is written to a connection bit by bit go out together.
+//! Lets what is written to a connection bit by bit go out together: when nothing more can be read at
+//! once, or when there is enough.
 //!
-//! HTTP/2 writes each frame by itself, and flushes when it has no more. Over TLS every write becomes
-//! a record of its own, sealed and sent alone: twice as many as there are answers, however many are
-//! ready at once.
+//! HTTP/2 writes each frame by itself and flushes after each request that it reads, also when several
+//! came together. Over TLS every write becomes a record of its own, sealed and sent alone. Who reads
+//! all that is there before it waits, as the HTTP/2 connection does, loses nothing by writing then.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,21 +20,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// As much as fits into one TLS record (RFC 8446, section 5.1).
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
+/// Room for a few answers to begin with.
+const GATHERED_BYTES_FIRST: usize = 4 * 1024;
 
-/// A connection that writes when it is flushed, or when a record is full.
+/// A connection that writes when it has been read empty, or when a record is full.
 #[derive(Debug)]
 pub struct Gather {
     stream: Stream,
     held: Vec<u8>,
     /// How much of it is written.
     written: usize,
+    /// Nothing could be read when that was last tried.
+    is_read_empty: bool,
 }
 
 impl Gather {
     /// Gathers what is written to `stream`.
     #[must_use]
     pub fn new(stream: Stream) -> Self {
-        Self { stream, held: Vec::new(), written: 0 }
+        Self { stream, held: Vec::new(), written: 0, is_read_empty: true }
     }
 
     fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -57,7 +62,15 @@ impl AsyncRead for Gather {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.is_read_empty = read.is_pending();
+        if self.is_read_empty
+            && !self.held.is_empty()
+            && let Poll::Ready(Err(error)) = self.as_mut().poll_flush(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        read
     }
 }
 
@@ -70,12 +83,19 @@ impl AsyncWrite for Gather {
         if self.held.len() >= GATHERED_BYTES_MAX {
             ready!(self.poll_release(cx))?;
         }
+        if self.held.is_empty() {
+            self.held.reserve(GATHERED_BYTES_FIRST);
+        }
         let count = bytes.len().min(GATHERED_BYTES_MAX - self.held.len());
         self.held.extend_from_slice(&bytes[..count]);
         Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if !self.is_read_empty {
+            // There is more to read, and more to write because of it: `poll_read` will see to this.
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_release(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -141,7 +161,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_written_goes_out_when_it_is_flushed_or_too_much() {
+    async fn what_is_written_goes_out_when_all_is_read_or_when_it_is_too_much() {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         let mut gather = Gather::new(Box::new(ours));
         gather.write_all(b"one ").await.unwrap();
@@ -152,6 +172,18 @@ mod tests {
         gather.flush().await.unwrap();
         assert_eq!(theirs.read(&mut seen).await.unwrap(), 8);
         assert_eq!(&seen[..8], b"one two ");
+        // What is asked together is answered together.
+        theirs.write_all(b"three? four?").await.unwrap();
+        let mut asked = [0; 6];
+        for answer in [b"three ", b" four "] {
+            gather.read_exact(&mut asked).await.unwrap();
+            gather.write_all(answer).await.unwrap();
+            gather.flush().await.unwrap();
+            assert!(at_once(theirs.read(&mut seen)).await.is_none(), "it is held");
+        }
+        assert!(at_once(gather.read_exact(&mut asked)).await.is_none(), "all is read");
+        assert_eq!(theirs.read(&mut seen).await.unwrap(), 12);
+        assert_eq!(&seen[..12], b"three  four ");
         let long = vec![7; 3 * GATHERED_BYTES_MAX + 5];
         gather.write_all(&long).await.unwrap();
         assert_eq!(theirs.read(&mut seen).await.unwrap(), 3 * GATHERED_BYTES_MAX);

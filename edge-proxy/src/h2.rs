@@ -98,7 +98,10 @@ impl Http2 {
                 let mut answer = Box::pin(answer(session, document));
                 let mut now = Context::from_waker(Waker::noop());
                 if answer.as_mut().poll(&mut now).is_pending() {
-                    requests.spawn(answer);
+                    requests.spawn(async move {
+                        // A client that does not take it in time needs none.
+                        let _ = tokio::time::timeout(CLIENT_WRITE_MAX, answer).await;
+                    });
                 }
             }
             None => {
@@ -119,7 +122,6 @@ impl Http2 {
 
 /// A client that goes away meanwhile needs no answer.
 async fn answer(mut session: HttpSession, document: Arc<Document>) {
-    session.set_write_timeout(Some(CLIENT_WRITE_MAX));
     let has_body = session.req_header().method != http::Method::HEAD && !document.is_empty();
     let header = Box::new(document.response.clone());
     if session.write_response_header(header, !has_body).is_ok() && has_body {
