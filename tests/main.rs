@@ -11,6 +11,7 @@ mod bounds;
 mod cache;
 mod catalogue;
 mod clients;
+mod codes_on_the_page;
 mod configuration;
 mod crowd;
 mod devices;

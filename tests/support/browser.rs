@@ -131,6 +131,14 @@ impl Browser {
         self.devtools("Emulation.setScriptExecutionDisabled", json!({"value": !does})).await;
     }
 
+    /// Comes from this address, as a proxy before the edge would say: people who sit together look
+    /// like one who is in a hurry.
+    pub async fn comes_from(&self, addr: &str) {
+        self.devtools("Network.enable", json!({})).await;
+        let fields = json!({"headers": {"X-Forwarded-For": addr}});
+        self.devtools("Network.setExtraHTTPHeaders", fields).await;
+    }
+
     /// Asks Chromium itself, by the protocol of its developer tools.
     pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
         let command = DevTools(json!({"cmd": command, "params": parameters}));
