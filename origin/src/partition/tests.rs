@@ -442,7 +442,9 @@ async fn a_snapshot_that_does_not_fit_costs_time_and_no_record() {
         let house = House::try_open_with(handle(), true).unwrap();
         assert_eq!(house.shelf.counts().held, 2, "whole: {is_whole}");
         house.kill();
-        assert_eq!(store.read(0, 0, 10).unwrap().len(), 2, "no record is put aside");
+        // What the writer adds when it finds the log so old is its own affair.
+        let kept = store.read(0, 0, 2).unwrap();
+        assert_eq!((kept.len(), kept[1].seq), (2, seq), "no record is put aside");
     }
 }
 
