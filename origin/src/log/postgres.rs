@@ -19,8 +19,13 @@ use crate::store::rows::{self, Columns, Mirror, PostgresRows, Rows, RowsError};
 use crate::store::{Database, PostgresError};
 
 const APPEND: &str = "
-    WITH mine AS (SELECT 1 FROM owner WHERE partition = $1 AND epoch = $2 FOR SHARE)
-    INSERT INTO log (partition, epoch, seq, bytes) SELECT $1, $2, $3, $4 FROM mine";
+    WITH mine AS (SELECT 1 FROM owner WHERE partition = $1 AND epoch = $2 FOR SHARE),
+    whole AS (SELECT 1 WHERE $5::bigint < 0 OR EXISTS (
+        SELECT 1 FROM log WHERE partition = $1 AND seq = $5))
+    INSERT INTO log (partition, epoch, seq, bytes) SELECT $1, $2, $3, $4 FROM mine, whole";
+
+/// As the last record that we know of, while we know of none.
+const NO_RECORD: i64 = -1;
 
 /// Whether the rows of organisers' tables are written with a record or after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,9 @@ pub struct PostgresLog {
     mode: RowsMode,
     /// What the tables have and up to where, by partition; read again after whatever failed.
     mirrors: HashMap<PartitionId, (u64, Mirror)>,
+    /// The last record that we wrote or read, by partition: what is appended needs it to be there.
+    /// It is not, if a replica took over that had not everything.
+    ends: HashMap<PartitionId, u64>,
 }
 
 struct Session {
@@ -66,7 +74,8 @@ impl PostgresLog {
         partitions: u32,
         mode: RowsMode,
     ) -> Result<Self, LogError> {
-        let mut log = Self { database, session: None, mode, mirrors: HashMap::new() };
+        let mut log =
+            Self { database, session: None, mode, mirrors: HashMap::new(), ends: HashMap::new() };
         let configured = narrow(partitions);
         let rows = log.run(async move |session| {
             // Locked, for several processes may be the first.
@@ -114,12 +123,18 @@ impl PostgresLog {
         Ok(Arc::clone(self.session.insert(session)))
     }
 
+    /// Whatever was known before a partition became ours is read again.
+    fn forget(&mut self, partition: PartitionId) {
+        self.mirrors.remove(&partition);
+        self.ends.remove(&partition);
+    }
+
     pub(super) fn acquire(
         &mut self,
         partition: PartitionId,
         owner: &str,
     ) -> Result<Lease, LogError> {
-        self.mirrors.remove(&partition);
+        self.forget(partition);
         let (partition, owner) = (narrow(partition), owner.to_owned());
         let sql = "INSERT INTO owner (partition, epoch, name) VALUES ($1, 1, $2)
                    ON CONFLICT (partition) DO UPDATE
@@ -134,7 +149,7 @@ impl PostgresLog {
         partition: PartitionId,
         owner: &str,
     ) -> Result<Option<Lease>, LogError> {
-        self.mirrors.remove(&partition);
+        self.forget(partition);
         let (partition, owner) = (narrow(partition), owner.to_owned());
         let sql = "UPDATE owner SET epoch = epoch + 1 WHERE partition = $1 AND name = $2
                    RETURNING epoch";
@@ -148,7 +163,7 @@ impl PostgresLog {
         claimant: &Claimant,
         ttl: Duration,
     ) -> Result<Claimed, LogError> {
-        self.mirrors.remove(&partition);
+        self.forget(partition);
         let id = narrow(partition);
         let (Claimant { owner, addr }, secs) = (claimant.clone(), ttl.as_secs_f64());
         // The clock is read when the row is ours, not when the statement began to wait for it.
@@ -240,12 +255,16 @@ impl PostgresLog {
         bytes: &[u8],
     ) -> Result<(), AppendError> {
         let (id, our_epoch, at) = (narrow(partition), signed(epoch), signed(seq));
-        let bytes = bytes.to_vec();
-        let appended = self
-            .run(async move |s| s.client.execute(&s.append, &[&id, &our_epoch, &at, &bytes]).await);
+        let (bytes, end) = (bytes.to_vec(), self.end(partition));
+        let appended = self.run(async move |s| {
+            s.client.execute(&s.append, &[&id, &our_epoch, &at, &bytes, &end]).await
+        });
         match appended {
-            Ok(0) => Err(AppendError::Fenced { partition, epoch }),
-            Ok(_) => Ok(()),
+            Ok(0) => Err(self.refused(partition, epoch)),
+            Ok(_) => {
+                self.ends.insert(partition, seq);
+                Ok(())
+            }
             Err(error) => Err(judge(error, partition, seq)),
         }
     }
@@ -266,15 +285,16 @@ impl PostgresLog {
             Err(error) => return Err(AppendError::NotWritten(LogError::Rows(Box::new(error)))),
         };
         let columns = Columns::new(partition, seq, &rows);
-        let (our_epoch, bytes) = (signed(epoch), bytes.to_vec());
+        let (our_epoch, bytes, end) = (signed(epoch), bytes.to_vec(), self.end(partition));
         let appended = self.run(async move |s| {
             let mut values = columns.values().to_vec();
-            values.extend([&our_epoch as &(dyn ToSql + Sync), &bytes]);
+            values.extend([&our_epoch as &(dyn ToSql + Sync), &bytes, &end]);
             s.client.execute(&s.append_with_rows, &values).await
         });
         match appended {
-            Ok(0) => Err(AppendError::Fenced { partition, epoch }),
+            Ok(0) => Err(self.refused(partition, epoch)),
             Ok(_) => {
+                self.ends.insert(partition, seq);
                 let to = rows.to;
                 mirror.follow(rows);
                 self.mirrors.insert(partition, (to, mirror));
@@ -287,6 +307,27 @@ impl PostgresLog {
             },
             Err(error) => Err(AppendError::Unknown(error.into())),
         }
+    }
+
+    fn end(&self, partition: PartitionId) -> i64 {
+        self.ends.get(&partition).map_or(NO_RECORD, |seq| signed(*seq))
+    }
+
+    /// Why an append wrote nothing: the partition has another owner, or its log went back. In both
+    /// cases what is known here is not what is true, and is to be read again.
+    fn refused(&mut self, partition: PartitionId, epoch: u64) -> AppendError {
+        let end = self.ends.remove(&partition);
+        if let (Ok(Some(holder)), Some(end)) = (self.holder(partition), end)
+            && holder.epoch == epoch
+        {
+            tracing::error!(
+                partition,
+                end,
+                "record {end} of partition {partition} is gone, which was there: has a replica \
+                 taken over that had not everything? What is there is read again"
+            );
+        }
+        AppendError::Fenced { partition, epoch }
     }
 
     /// What a record changes in the tables, and what they have now. The mirror is taken out: only
@@ -355,15 +396,20 @@ impl PostgresLog {
         from: u64,
         limit: u32,
     ) -> Result<Vec<Stored>, LogError> {
-        let (partition, from, limit) = (narrow(partition), signed(from), i64::from(limit));
+        let (id, from, limit) = (narrow(partition), signed(from), i64::from(limit));
         let sql = "SELECT seq, bytes FROM log WHERE partition = $1 AND seq >= $2
                    ORDER BY seq LIMIT $3";
-        let rows =
-            self.run(async move |s| s.client.query(sql, &[&partition, &from, &limit]).await)?;
-        Ok(rows.iter().map(stored).collect())
+        let rows = self.run(async move |s| s.client.query(sql, &[&id, &from, &limit]).await)?;
+        let read: Vec<_> = rows.iter().map(stored).collect();
+        if let Some(last) = read.last() {
+            let end = self.ends.entry(partition).or_default();
+            *end = last.seq.max(*end);
+        }
+        Ok(read)
     }
 
     pub(super) fn cut(&mut self, partition: PartitionId, seq: u64) -> Result<(), LogError> {
+        self.ends.remove(&partition);
         let (partition, seq) = (narrow(partition), signed(seq));
         let sql = "WITH gone AS (
                        DELETE FROM log WHERE partition = $1 AND seq = $2
@@ -415,13 +461,15 @@ impl PostgresLog {
 }
 
 /// The append and `project_rows` in one statement: `$1` is the partition, `$2` the sequence number
-/// of the record, `$29` the epoch, `$30` the bytes.
+/// of the record, `$29` the epoch, `$30` the bytes, `$31` the last record that we know of.
 fn append_with_rows() -> String {
     format!(
         "WITH mine AS (SELECT 1 FROM owner WHERE partition = $1 AND epoch = $29 FOR SHARE),
+         whole AS (SELECT 1 WHERE $31::bigint < 0 OR EXISTS (
+             SELECT 1 FROM log WHERE partition = $1 AND seq = $31)),
          written AS (
-             INSERT INTO log (partition, epoch, seq, bytes) SELECT $1, $29, $2, $30 FROM mine
-             RETURNING 1)
+             INSERT INTO log (partition, epoch, seq, bytes)
+             SELECT $1, $29, $2, $30 FROM mine, whole RETURNING 1)
          SELECT project_rows({}) FROM written",
         Columns::placeholders()
     )

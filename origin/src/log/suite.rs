@@ -49,6 +49,32 @@ fn postgres_keeps_the_contract() {
     run(&|| Log::Postgres(PostgresLog::open(database.clone(), 1000, RowsMode::Fast).unwrap()));
 }
 
+/// A replica that takes over may not have what was confirmed before.
+#[test]
+fn nothing_is_written_behind_a_record_that_is_gone() {
+    let url = Postgres::shared().database();
+    let database = Database::open(&options(&url)).unwrap();
+    let mut log = Log::Postgres(PostgresLog::open(database, 8, RowsMode::Fast).unwrap());
+    let Lease { epoch } = log.acquire(3, "a").unwrap();
+    log.append(3, epoch, 0, b"first").unwrap();
+    log.append(3, epoch, 4, b"second").unwrap();
+    Postgres::shared().sql(&url, "DELETE FROM log WHERE seq = 4");
+    let error = log.append(3, epoch, 7, b"third").unwrap_err();
+    assert!(matches!(error, AppendError::Fenced { .. }), "{error}");
+    let seqs = |log: &mut Log| -> Vec<u64> {
+        log.read(3, 0, 10).unwrap().iter().map(|stored| stored.seq).collect()
+    };
+    let Lease { epoch } = log.acquire(3, "a").unwrap();
+    assert_eq!(seqs(&mut log), [0], "there is no hole");
+    log.append(3, epoch, 4, b"another second").unwrap();
+    // What was read is known as well as what was written.
+    let Lease { epoch } = log.acquire(3, "a").unwrap();
+    assert_eq!(seqs(&mut log), [0, 4]);
+    Postgres::shared().sql(&url, "DELETE FROM log WHERE seq = 4");
+    let error = log.append(3, epoch, 7, b"third").unwrap_err();
+    assert!(matches!(error, AppendError::Fenced { .. }), "{error}");
+}
+
 #[test]
 fn a_log_of_another_number_of_partitions_is_refused() {
     let folder = tempfile::tempdir().unwrap();
