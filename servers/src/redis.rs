@@ -153,6 +153,32 @@ impl Redis {
         }
     }
 
+    /// Waits until a replica has confirmed all that was written here. One that says that it has
+    /// everything hears nothing new before its first confirmation, up to a second later.
+    ///
+    /// # Panics
+    /// If none does.
+    pub fn until_followed(&self) {
+        let since = Instant::now();
+        // Confirmations count bytes, and without this there would be none for some seconds.
+        self.command(&["set", "servers:followed", "1"]);
+        let number = |info: &str, name: &str| -> Option<u64> {
+            let rest = &info[info.find(name)? + name.len()..];
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        };
+        loop {
+            let info = self.command(&["info", "replication"]);
+            let confirmed = info.lines().find(|line| line.contains("state=online"));
+            let confirmed = confirmed.and_then(|line| number(line, "offset="));
+            let written = number(&info, "master_repl_offset:");
+            if confirmed.is_some_and(|offset| offset > 0) && confirmed >= written {
+                return;
+            }
+            assert!(since.elapsed() < COPY_TIMEOUT, "no replica confirms: {info}");
+            std::thread::sleep(LOOK_PAUSE);
+        }
+    }
+
     /// Is a replica no more.
     ///
     /// # Panics

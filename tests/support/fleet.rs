@@ -64,6 +64,7 @@ impl Fleet {
         let spare = is_replicated.then(|| {
             let spare = servers::Redis::start();
             spare.follow(redis.port());
+            redis.until_followed();
             (spare, servers::Relay::to(redis.port()))
         });
         let store = match &spare {
@@ -149,6 +150,7 @@ impl Fleet {
         address.turn_to(spare.port());
         self.redis.restart();
         self.redis.follow(spare.port());
+        spare.until_followed();
         std::mem::swap(&mut self.redis, spare);
     }
 

@@ -21,6 +21,7 @@ impl Pair {
         let (primary, replica) = (servers::Redis::start(), servers::Redis::start());
         let hearing = servers::Relay::to(primary.port());
         replica.follow(hearing.port());
+        primary.until_followed();
         let address = servers::Relay::to(primary.port());
         Self { primary, replica, hearing, address }
     }
@@ -34,6 +35,7 @@ impl Pair {
         self.replica.promote();
         let next = servers::Redis::start();
         next.follow(self.replica.port());
+        self.replica.until_followed();
         self.address.turn_to(self.replica.port());
         next
     }
@@ -129,7 +131,7 @@ async fn without_replicas_what_was_lost_counts_again_and_nothing_else_suffers() 
     lease(&store, &line, 100).await.unwrap();
     println!("a lease that nobody else must have: {:?}", time_of_a_lease(&store, &line).await);
     // The replica has heard all that, and nothing of what follows.
-    pair.primary.command(&["wait", "1", "5000"]);
+    pair.primary.until_followed();
     pair.hearing.cut();
     let lost = grant(&store, &line, 2).await.unwrap().unwrap();
     lease(&store, &line, 100).await.unwrap();
@@ -164,6 +166,7 @@ async fn a_primary_that_was_cut_off_counts_nothing_beside_its_successor() {
     pair.replica.promote();
     let next = servers::Redis::start();
     next.follow(pair.replica.port());
+    pair.replica.until_followed();
     let there = servers::Relay::to(pair.replica.port());
     let calls = prometheus::HistogramOpts::new("calls", "Calls.");
     let calls = Histogram::with_opts(calls).unwrap();
