@@ -107,7 +107,7 @@ intents.cancel(redirected.id)
 found = intents.search({"query": "metadata['payment']:'e'"})
 assert [i.id for i in found.data] == [intent.id]
 listed = intents.list({"limit": 2})
-assert listed.has_more and listed.data[0].id == intent.id
+assert listed.has_more and listed.data[0].id == redirected.id
 everything = [i.id for i in intents.list({"limit": 2}).auto_paging_iter()]
 assert len(everything) == len(set(everything)) == 5, everything
 
