@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use edge_proxy::{EdgeConfig, EdgeParts};
 use keys::{Beacon, Keyring, Lane};
 use origin::{OriginConfig, OriginParts};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use waiting_room::{Checked, Demo, Listed, Stack, bind, bring, token_of, verify_draw};
@@ -137,8 +137,9 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let (listener, _) = bind("edge", config.listen)?;
             let (admin_listener, _) = bind("edge's metrics", config.admin_listen)?;
             let (stop, shutdown) = watch::channel(false);
+            let signals = Signals::new()?;
             let edge = edge_proxy::start(config, EdgeParts { listener, admin_listener, shutdown })?;
-            until_signal(&stop).await?;
+            signals.stop(&stop).await;
             edge.stopped().await;
             Ok(())
         }
@@ -147,8 +148,9 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let (listener, _) = bind("controller", config.listen)?;
             let (stop, shutdown) = watch::channel(false);
             let parts = ControllerParts { listener, shutdown };
+            let signals = Signals::new()?;
             let controller = admission_controller::start(config, parts).await?;
-            until_signal(&stop).await?;
+            signals.stop(&stop).await;
             controller.stopped().await;
             Ok(())
         }
@@ -158,8 +160,9 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let (internal_listener, _) = bind("origin's load report", config.internal_listen)?;
             let (stop, shutdown) = watch::channel(false);
             let parts = OriginParts { listener, internal_listener, shutdown };
+            let signals = Signals::new()?;
             let origin = origin::start(config, parts).await?;
-            until_signal(&stop).await?;
+            signals.stop(&stop).await;
             origin.stopped().await;
             Ok(())
         }
@@ -216,6 +219,7 @@ async fn up(data: &std::path::Path, base_port: u16) -> Result<(), Box<dyn std::e
     let config = Demo::open(data, base_port)?.config()?;
     let controller = config.controller.clone();
     let token = |role| token_of(&controller, role).unwrap_or_default().to_owned();
+    let signals = Signals::new()?;
     let stack = Stack::start(config).await?;
     let (edge, people) = (stack.edge_addr, stack.controller_addr);
     println!();
@@ -227,22 +231,36 @@ async fn up(data: &std::path::Path, base_port: u16) -> Result<(), Box<dyn std::e
     println!("  Data is kept in {}. Ctrl-C stops.", data.display());
     println!();
     let (stop, _) = watch::channel(false);
-    until_signal(&stop).await?;
+    signals.stop(&stop).await;
     stack.stop().await;
     println!("stopped");
     Ok(())
 }
 
-/// Waits for Ctrl-C or SIGTERM, then says so to whoever watches `stop`.
-async fn until_signal(stop: &watch::Sender<bool>) -> Result<(), std::io::Error> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
+/// Ctrl-C and SIGTERM, heard from when this is made: a service that is told to stop while it starts
+/// stops as cleanly as any.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, std::io::Error> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
-    // Nobody watches only if the service has ended by itself.
-    let _ = stop.send(true);
-    Ok(())
+
+    /// Waits for either, then says so to whoever watches `stop`.
+    async fn stop(mut self, stop: &watch::Sender<bool>) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        // Nobody watches only if the service has ended by itself.
+        let _ = stop.send(true);
+    }
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

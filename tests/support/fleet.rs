@@ -311,7 +311,8 @@ impl Fleet {
         assert_eq!(status, 200, "{}", answer.text().await.unwrap());
     }
 
-    /// Watches the fronts of all edges until told to stop: none of them ever goes back.
+    /// Watches the fronts of all edges until told to stop: none of them ever goes back. One that was
+    /// killed remembers nothing, and may begin with a front that a follower has not replaced yet.
     pub fn watch_fronts(&self) -> Watch {
         let is_over = Arc::new(AtomicBool::new(false));
         let tasks = self.edge_addrs.map(|addr| {
@@ -320,13 +321,12 @@ impl Fleet {
                 let mut last: Option<Front> = None;
                 let mut looks = 0_u64;
                 while !is_over.load(Ordering::Relaxed) {
-                    if let Some(front) = read_front(&http, addr, EVENT).await {
-                        if let Some(last) = &last {
-                            no_step_back(last, &front);
-                        }
-                        last = Some(front);
-                        looks += 1;
+                    let front = read_front(&http, addr, EVENT).await;
+                    if let (Some(last), Some(front)) = (&last, &front) {
+                        no_step_back(last, front);
                     }
+                    looks += u64::from(front.is_some());
+                    last = front;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 looks
