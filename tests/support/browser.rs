@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -73,28 +73,28 @@ impl Browser {
     /// Waits for an element by its `data-test` name, and clicks it.
     pub async fn click(&self, name: &str) {
         let selector = selector(name);
-        let element = self.wait_for(&selector).await;
+        self.wait_for(&selector).await;
         // Scrolled into the middle, so that nothing that sticks to an edge covers it.
-        let arguments = vec![json!(element)];
         let script = "arguments[0].scrollIntoView({block: 'center'})";
-        self.client.execute(script, arguments).await.unwrap();
         eventually(&format!("{name} can be clicked"), || async {
-            match self.client.find(Locator::Css(&selector)).await {
-                Ok(element) => element.click().await.is_ok(),
-                Err(_) => false,
-            }
+            let Ok(element) = self.client.find(Locator::Css(&selector)).await else { return false };
+            let scrolled = self.client.execute(script, vec![json!(element)]).await;
+            scrolled.is_ok() && element.click().await.is_ok()
         })
         .await;
     }
 
-    /// Waits for an element.
+    /// Waits for an element. A page that is just left answers with an error, and is asked again.
     pub async fn wait_for(&self, selector: &str) -> fantoccini::elements::Element {
-        let wait = self.client.wait().at_most(PATIENCE).every(Duration::from_millis(50));
-        match wait.for_element(Locator::Css(selector)).await {
-            Ok(element) => element,
-            Err(error) => {
-                let page = self.client.source().await.unwrap_or_default();
-                panic!("{selector} never appeared: {error}\n{page}");
+        let since = Instant::now();
+        loop {
+            match self.client.find(Locator::Css(selector)).await {
+                Ok(element) => return element,
+                Err(error) if since.elapsed() > PATIENCE => {
+                    let page = self.client.source().await.unwrap_or_default();
+                    panic!("{selector} never appeared: {error}\n{page}");
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
     }
