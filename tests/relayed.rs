@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::stack::SecondEdge;
 use crate::support::{TestStack, eventually};
 
 /// What the origin answers, byte by byte; connections stay open unless the answer says otherwise.
@@ -104,6 +105,14 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
     }
 }
 
+/// The origin, and an edge that goes there.
+async fn an_edge_before_it() -> (TestStack, Origin, SecondEdge) {
+    let stack = TestStack::start().await;
+    let origin = Origin::start().await;
+    let edge = stack.second_edge(|config| config.origin.addr = origin.addr).await;
+    (stack, origin, edge)
+}
+
 /// What a client gets: status, fields but those of the connection and the time, and the body, if it
 /// is whole.
 async fn got(edge: SocketAddr, method: &str, path: &str, fields: &[(&str, &str)]) -> String {
@@ -135,9 +144,7 @@ async fn got(edge: SocketAddr, method: &str, path: &str, fields: &[(&str, &str)]
 
 #[tokio::test]
 async fn whoever_asks_cannot_tell_who_carried_the_request() {
-    let stack = TestStack::start().await;
-    let origin = Origin::start().await;
-    let edge = stack.second_edge(|config| config.origin.addr = origin.addr).await;
+    let (stack, origin, edge) = an_edge_before_it().await;
     for (path, _) in ANSWERS {
         for method in ["GET", "HEAD"] {
             // A field about transfer makes the request an unusual one.
@@ -159,9 +166,7 @@ async fn whoever_asks_cannot_tell_who_carried_the_request() {
 
 #[tokio::test]
 async fn a_connection_that_the_origin_left_is_replaced_without_a_word() {
-    let stack = TestStack::start().await;
-    let origin = Origin::start().await;
-    let edge = stack.second_edge(|config| config.origin.addr = origin.addr).await;
+    let (stack, origin, edge) = an_edge_before_it().await;
     for _ in 0..30 {
         let answer = got(edge.addr, "GET", "/leaves", &[]).await;
         assert!(answer.starts_with("200\n") && answer.ends_with("bye"), "{answer}");
@@ -178,9 +183,7 @@ async fn a_connection_that_the_origin_left_is_replaced_without_a_word() {
 
 #[tokio::test]
 async fn whoever_goes_away_takes_the_request_along() {
-    let stack = TestStack::start().await;
-    let origin = Origin::start().await;
-    let edge = stack.second_edge(|config| config.origin.addr = origin.addr).await;
+    let (stack, origin, edge) = an_edge_before_it().await;
     let mut client = TcpStream::connect(edge.addr).await.unwrap();
     client.write_all(b"GET /never HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let seen = Arc::clone(&origin.seen);
@@ -193,9 +196,7 @@ async fn whoever_goes_away_takes_the_request_along() {
 
 #[tokio::test]
 async fn requests_that_come_together_are_answered_in_their_order() {
-    let stack = TestStack::start().await;
-    let origin = Origin::start().await;
-    let edge = stack.second_edge(|config| config.origin.addr = origin.addr).await;
+    let (stack, origin, edge) = an_edge_before_it().await;
     let mut client = TcpStream::connect(edge.addr).await.unwrap();
     let asked = "GET /length HTTP/1.1\r\nhost: a\r\n\r\nGET /fails HTTP/1.1\r\nhost: a\r\n\r\n\
                  GET /chunked HTTP/1.1\r\nhost: a\r\n\r\n\

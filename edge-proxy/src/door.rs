@@ -19,7 +19,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 use crate::answer::Answer;
 use crate::client::Cidr;
@@ -30,8 +30,9 @@ use crate::h2::Http2;
 use crate::head::{FIELDS_MAX, Head, Read};
 use crate::hot::Peer;
 use crate::passage::Passage;
-use crate::proxy::{BODY_TIME_MAX, CLIENT_WRITE_MAX, Dealt, Proxy};
+use crate::proxy::{BODY_TIME_MAX, Dealt, Proxy};
 use crate::relay::{Relay, Relayed};
+use crate::send::{CLIENT_WRITE_MAX, send};
 use crate::stream::{self, Stream as Follow};
 use crate::visit::Visit;
 use crate::wire::{Date, OUT_BYTES_MAX, Prebuilt};
@@ -313,11 +314,7 @@ impl Door {
         let mut next = Some(Bytes::from(head));
         let mut ignored = [0; 64];
         while let Some(bytes) = next {
-            let written = async {
-                stream.write_all(&bytes).await?;
-                stream.flush().await
-            };
-            if !matches!(tokio::time::timeout(CLIENT_WRITE_MAX, written).await, Ok(Ok(()))) {
+            if !send(&mut stream, &bytes, CLIENT_WRITE_MAX).await {
                 return;
             }
             next = tokio::select! {
@@ -332,7 +329,7 @@ impl Door {
         let mut out = Vec::new();
         let date = Date::at(Timestamp::now().as_secs());
         Prebuilt::new(answer).write(&mut out, &date, is_head, is_last);
-        send(stream, &out, is_last).await
+        answered(stream, &out, is_last).await
     }
 
     fn count_refused(&self, why: &'static str) {
@@ -341,12 +338,8 @@ impl Door {
 
     async fn refuse(&self, stream: &mut Stream, why: &'static str, answer: &'static [u8]) {
         self.count_refused(why);
-        let written = async {
-            stream.write_all(answer).await?;
-            stream.flush().await
-        };
         // A client that does not even take the refusal is dropped without it.
-        let _ = tokio::time::timeout(REFUSAL_TIME, written).await;
+        send(stream, answer, REFUSAL_TIME).await;
     }
 
     /// Serves one HTTP/1.1 connection to its end.
@@ -381,7 +374,7 @@ impl Door {
                 }
             };
             if !out.is_empty() {
-                match send(stream, &out, is_last).await {
+                match answered(stream, &out, is_last).await {
                     Done::Ready(ready) => stream = ready,
                     Done::Follows(..) | Done::Closed => return,
                 }
@@ -423,15 +416,9 @@ async fn read_up_to(stream: &mut Stream, buffer: &mut BytesMut, bytes: usize) ->
     true
 }
 
-async fn send(mut stream: Stream, out: &[u8], is_last: bool) -> Done {
-    let written = async {
-        stream.write_all(out).await?;
-        stream.flush().await
-    };
-    match tokio::time::timeout(CLIENT_WRITE_MAX, written).await {
-        Ok(Ok(())) if !is_last => Done::Ready(stream),
-        _ => Done::Closed,
-    }
+async fn answered(mut stream: Stream, out: &[u8], is_last: bool) -> Done {
+    let is_taken = send(&mut stream, out, CLIENT_WRITE_MAX).await;
+    if is_taken && !is_last { Done::Ready(stream) } else { Done::Closed }
 }
 
 fn is_line_end(byte: u8) -> bool {

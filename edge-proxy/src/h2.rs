@@ -23,7 +23,8 @@ use crate::desk::Desk;
 use crate::gather::Gather;
 use crate::head::{FIELDS_MAX, Head};
 use crate::hot::{Document, Peer};
-use crate::proxy::{CLIENT_WRITE_MAX, Proxy};
+use crate::proxy::Proxy;
+use crate::send::CLIENT_WRITE_MAX;
 
 /// A connection with more malformed streams than this is ended, as Pingora does by itself.
 const REJECTED_MAX: u32 = 32;

@@ -41,6 +41,7 @@ mod queue_api;
 mod relay;
 mod route;
 mod score;
+mod send;
 mod start;
 mod stream;
 mod sync;

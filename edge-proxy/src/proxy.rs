@@ -17,11 +17,10 @@ use crate::answer::Answer;
 use crate::client::Cidr;
 use crate::desk::{self, BODY_BYTES_MAX, Desk, Outcome};
 use crate::passage::{self, Passage};
+use crate::send::CLIENT_WRITE_MAX;
 use crate::stream;
 use crate::visit::{Visit, is_plain_target};
 
-/// A client that takes longer than this to accept one write is dropped.
-pub const CLIENT_WRITE_MAX: Duration = Duration::from_secs(30);
 /// A client that sends nothing for this long within a body is dropped.
 const CLIENT_READ_MAX: Duration = Duration::from_secs(30);
 /// A body for our own addresses is here by then: it is short.

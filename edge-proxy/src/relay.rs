@@ -23,13 +23,13 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 use crate::answer::Answer;
 use crate::desk::Desk;
 use crate::fields;
 use crate::passage::{self, Passage};
-use crate::proxy::CLIENT_WRITE_MAX;
+use crate::send::{CLIENT_WRITE_MAX, send};
 use crate::wire::{Date, OUT_BYTES_MAX};
 
 /// Connections out of the pool that may turn out to be closed before a request fails; as many as
@@ -114,7 +114,7 @@ impl Relay {
                         write_head(&mut out, hint);
                         out.extend_from_slice(b"\r\n");
                     }
-                    if !send(client, &mut out).await {
+                    if !empty(client, &mut out).await {
                         return Relayed::Broken;
                     }
                     let read = with_client(pin!(session.read_response()), client, ahead).await;
@@ -140,11 +140,11 @@ impl Relay {
                 self.connector
                     .release_http_session(session, &self.origin, self.idle_time_max)
                     .await;
-                if send(client, &mut out).await { Relayed::Done } else { Relayed::Broken }
+                if empty(client, &mut out).await { Relayed::Done } else { Relayed::Broken }
             }
             false => {
                 // The end is missing, and the client sees that.
-                send(client, &mut out).await;
+                empty(client, &mut out).await;
                 Relayed::Broken
             }
         }
@@ -242,7 +242,7 @@ async fn carry_body(
         let read = match ready.await {
             Some(read) => read,
             // Nothing more at once: what is there is not held back.
-            None if !send(client, out).await => return false,
+            None if !empty(client, out).await => return false,
             None => match with_client(reading, client, ahead).await {
                 Some(read) => read,
                 None => return false,
@@ -258,7 +258,7 @@ async fn carry_body(
             (Some(chunk), Framing::Stated) => out.extend_from_slice(chunk),
             (Some(_), Framing::Chunked | Framing::Empty) | (None, _) => {}
         }
-        if out.len() >= OUT_BYTES_MAX && !send(client, out).await {
+        if out.len() >= OUT_BYTES_MAX && !empty(client, out).await {
             return false;
         }
     }
@@ -309,15 +309,8 @@ fn write_head(out: &mut Vec<u8>, response: &ResponseHeader) {
 }
 
 /// Writes what is there; `false` if the client does not take it.
-async fn send(client: &mut Stream, out: &mut Vec<u8>) -> bool {
-    if out.is_empty() {
-        return true;
-    }
-    let written = async {
-        client.write_all(out.as_slice()).await?;
-        client.flush().await
-    };
-    let is_written = matches!(tokio::time::timeout(CLIENT_WRITE_MAX, written).await, Ok(Ok(())));
+async fn empty(client: &mut Stream, out: &mut Vec<u8>) -> bool {
+    let is_taken = out.is_empty() || send(client, out, CLIENT_WRITE_MAX).await;
     out.clear();
-    is_written
+    is_taken
 }

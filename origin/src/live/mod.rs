@@ -1,8 +1,8 @@
 //! The live seat map: who hears of which seats, how soon, and how much of it we can afford.
 //!
 //! [`frame`], [`mode`] and [`returns`] are plain functions; [`feed`] keeps what was cut, [`hub`]
-//! who reads it, [`pins`] what operators have set, [`reader`] writes it to one connection and [`governor`] watches the load. The
-//! protocol is described in `LIVE.md`.
+//! who reads it, [`pins`] what operators have set, [`reader`] writes it to one connection and
+//! [`governor`] watches the load. The protocol is described in `LIVE.md`.
 
 pub mod feed;
 pub mod frame;

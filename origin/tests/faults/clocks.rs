@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use keys::Timestamp;
 
-use crate::support::{Heard, Memory, Node, World, eventually};
+use crate::support::{Heard, Memory, Node, Visitor, World, eventually};
 
 /// How long a hold stands where it is to end.
 const HOLD: Duration = Duration::from_secs(8);
@@ -52,6 +52,18 @@ fn library() -> PathBuf {
     found.unwrap_or_else(|| panic!("no /usr/lib/*/{LIBRARY}, expected the package faketime"))
 }
 
+/// Waits until a seat that somebody holds can be had.
+async fn until_free(node: &Node, ben: &Visitor<'_>, seat: &[u32]) {
+    eventually("it is free again", async || match ben.hold(node, seat).await {
+        Heard::Done(_) => true,
+        taken => {
+            assert_eq!(taken, Heard::No(409, "seat-taken".into()));
+            false
+        }
+    })
+    .await;
+}
+
 /// A hold stands as long as was promised, and no longer, by the time that really passes.
 async fn a_hold_when_the_clock_is_set(wrong_secs: i64) {
     let world = World::sqlite();
@@ -62,14 +74,7 @@ async fn a_hold_when_the_clock_is_set(wrong_secs: i64) {
     ana.hold(&node, &seat).await.done();
     let held = Instant::now();
     clock.set(wrong_secs);
-    eventually("it is free again", async || match ben.hold(&node, &seat).await {
-        Heard::Done(_) => true,
-        taken => {
-            assert_eq!(taken, Heard::No(409, "seat-taken".into()));
-            false
-        }
-    })
-    .await;
+    until_free(&node, &ben, &seat).await;
     let stood = held.elapsed();
     println!("clock set by {wrong_secs} s: the hold stood {stood:?}");
     assert!(stood >= (HOLD - LEAD) * 10 / 11, "{stood:?} is too early");
@@ -105,14 +110,7 @@ async fn a_process_that_starts_with_its_clock_ahead_frees_no_hold_early() {
     clock.start(&mut node, &world).await;
     assert!(node.log().contains("clock is ahead"), "{}", node.log());
     assert!(ana.view(&node, hold["hold"].as_str().unwrap()).await.is_done());
-    eventually("it is free again", async || match ben.hold(&node, &seat).await {
-        Heard::Done(_) => true,
-        taken => {
-            assert_eq!(taken, Heard::No(409, "seat-taken".into()));
-            false
-        }
-    })
-    .await;
+    until_free(&node, &ben, &seat).await;
     assert!(held.elapsed() >= HOLD, "{:?} is too early", held.elapsed());
 }
 

@@ -155,7 +155,13 @@ impl Crowd {
     /// Looks at everything once more, and judges.
     async fn verdict(self, world: &World, node: &Node) -> Verdict {
         let visitor = world.visitor();
-        let body = eventually_some("the ledger", || node.ledger(world)).await;
+        let mut body = None;
+        eventually("the ledger tells", async || {
+            body = node.ledger(world).await;
+            body.is_some()
+        })
+        .await;
+        let body = body.expect("it is there");
         let orders = self.history().orders.clone();
         for (at, sold) in orders.iter().enumerate() {
             let reread = match visitor.order(node, &sold.order).await {
@@ -173,21 +179,6 @@ impl Crowd {
         history.ledger = Ledger::Charges(ledger(&body).unwrap());
         check(&history, Bounds::default())
     }
-}
-
-async fn eventually_some<F: Future<Output = Option<Value>>>(
-    what: &str,
-    ask: impl Fn() -> F,
-) -> Value {
-    let found = Mutex::new(None);
-    eventually(what, async || {
-        let answer = ask().await;
-        let is_there = answer.is_some();
-        *found.lock().unwrap() = answer;
-        is_there
-    })
-    .await;
-    found.into_inner().unwrap().expect("it is there")
 }
 
 /// A sale on SQLite with a bug, or with none. Early in it the process is killed and started again.

@@ -7,22 +7,12 @@
 -- back what is known elsewhere (`recover`).
 
 local room = KEYS[1] .. ':room'
-local function key(name) return KEYS[1] .. ':' .. name end
-local function num(value) return tonumber(value or 0) or 0 end
-local function text(number) return string.format('%.0f', number) end
 local function field(name) return redis.call('HGET', room, name) or '' end
-local function run_id() return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') end
 local NUMBER_MAX = 9007199254740992
 local PARTS = { 'fronts', 'gaps:0', 'gaps:1', 'gaps:2', 'new_gaps', 'leases:0', 'leases:1', 'leases:2',
   'returned', 'passes', 'used', 'inside', 'places', 'flags', 'judged', 'judged_ids', 'judged_until',
   'restored', 'moves', 'transfers', 'transfer_of', 'transfers_until', 'transfers_used',
   'codes', 'batches', 'batch_codes', 'batch_used', 'grants', 'granted' }
-
--- What a server says that is not the one that was trusted: one that follows another takes nothing.
-local function distrust()
-  local is_replica = string.match(redis.call('INFO', 'replication'), 'role:slave')
-  return { is_replica and 'replica' or 'unsafe' }
-end
 
 -- What stands against an operation on the line ARGV[2], if anything does.
 local function refusal(line)

@@ -171,8 +171,14 @@ impl Redis {
             replicas_min: place.replicas_min,
             name,
             session: Id128::random(),
-            event_script: Script::new(include_str!("event.lua")),
-            house_script: Script::new(include_str!("house.lua")),
+            event_script: Script::new(concat!(
+                include_str!("common.lua"),
+                include_str!("event.lua")
+            )),
+            house_script: Script::new(concat!(
+                include_str!("common.lua"),
+                include_str!("house.lua")
+            )),
             call_secs,
             known: Mutex::default(),
             revocations: Mutex::new(Revocations::starting(now)),

@@ -46,17 +46,28 @@ pub(super) async fn epoch(store: &Store) -> Option<u64> {
 
 /// Looks and settles as the control loop does, until all rooms are known and trusted.
 pub(super) async fn until_settled(store: &Store) {
-    let since = Instant::now();
-    loop {
+    eventually("the store is trusted again", async || {
         let looked = store.status(NOW).await;
         let is_whole = looked.is_ok_and(|looked| looked.silent.is_empty());
         if is_whole && !store.is_settling() {
-            return;
+            return Some(());
         }
         let leads = epoch(store).await;
         // An error is a server that is still away: the next look finds out.
         let _ = store.settle(leads).await;
-        assert!(since.elapsed() < PATIENCE, "the store is not trusted again");
+        None
+    })
+    .await;
+}
+
+/// Looks again and again until there is something to see.
+async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(since.elapsed() < PATIENCE, "it never came that {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -147,13 +158,7 @@ async fn one_leads_and_whoever_led_before_publishes_no_more() {
     a.put_fronts(vec![front(&line, first, 1, 10)]).await.unwrap();
     // From here on `a` is silent, as a process that was stopped.
     let since = Instant::now();
-    let second = loop {
-        if let Some(epoch) = epoch(&b).await {
-            break epoch;
-        }
-        assert!(since.elapsed() < PATIENCE);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+    let second = eventually("the other leads", async || epoch(&b).await).await;
     assert!(since.elapsed() < Duration::from_secs(3), "took {:?}", since.elapsed());
     assert!(second > first);
     // Between the lead and the first look at a room, the old leader may still publish; the new one

@@ -4,6 +4,7 @@
 use fake_gateway::{Delivery, FakeGateway};
 use servers::Postgres;
 
+use super::after::eventually;
 use super::*;
 
 const KEY: &str = "sk_test_of_the_shop";
@@ -74,13 +75,11 @@ pub(super) async fn owner_and_other(more: &str) -> (House, House) {
 
 async fn serves(house: &House) {
     let ana = house.visitor();
-    for _ in 0..1000 {
-        if house.send(ana.request(Method::GET, "/availability")).await.status == 200 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("it never served");
+    let look = || async {
+        let seen = house.send(ana.request(Method::GET, "/availability")).await;
+        (seen.status == 200).then_some(())
+    };
+    eventually(look, "that it serves").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,16 +202,16 @@ async fn what_an_operator_tells_one_process_of_the_seat_map_all_follow_and_a_res
             house.ask_internal(Method::PUT, "/internal/v1/mode", TOKEN, Some(body)).await;
         assert_eq!(status, 200, "{told}");
     };
-    let mut seats = 0..4000;
+    let mut seats = 0_u32..;
     let mut holds = async |house: &House, code: Option<&str>| {
-        for seat in seats.by_ref().take(2000) {
-            let seen = house.visitor().holds(json!({ "seats": [seat] })).await;
-            if seen.body["code"].as_str() == code {
-                return;
+        let look = || {
+            let body = json!({ "seats": [seats.next()] });
+            async move {
+                let seen = house.visitor().holds(body).await;
+                (seen.body["code"].as_str() == code).then_some(())
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("a hold was never answered with {code:?}");
+        };
+        eventually(look, &format!("a hold answered with {code:?}")).await;
     };
     // Whoever is asked, it is the owner who refuses.
     pin(&other, paused).await;
