@@ -144,7 +144,7 @@ async fn got(edge: SocketAddr, method: &str, path: &str, fields: &[(&str, &str)]
 
 #[tokio::test]
 async fn whoever_asks_cannot_tell_who_carried_the_request() {
-    let (stack, origin, edge) = an_edge_before_it().await;
+    let (stack, _, edge) = an_edge_before_it().await;
     for (path, _) in ANSWERS {
         for method in ["GET", "HEAD"] {
             // A field about transfer makes the request an unusual one.
@@ -196,7 +196,7 @@ async fn whoever_goes_away_takes_the_request_along() {
 
 #[tokio::test]
 async fn requests_that_come_together_are_answered_in_their_order() {
-    let (stack, origin, edge) = an_edge_before_it().await;
+    let (stack, _, edge) = an_edge_before_it().await;
     let mut client = TcpStream::connect(edge.addr).await.unwrap();
     let asked = "GET /length HTTP/1.1\r\nhost: a\r\n\r\nGET /fails HTTP/1.1\r\nhost: a\r\n\r\n\
                  GET /chunked HTTP/1.1\r\nhost: a\r\n\r\n\

@@ -274,7 +274,7 @@ async fn a_draw_waits_for_its_beacon_and_is_never_announced_too_late() {
 #[test]
 fn a_lane_where_nobody_comes_keeps_no_spaces_free() {
     let (lately, long_ago) = (Some(NOW.minus_secs(10)), Some(NOW.minus_secs(61)));
-    let counting = |arrived_at, waiting| counting_ahead(arrived_at, waiting, NOW);
+    let counting = |arrived_at, waiting| plan::counting_ahead(arrived_at, waiting, NOW);
     assert_eq!(counting([None, lately, long_ago], 9), [false, true, false]);
     assert_eq!(counting([lately, long_ago, None], 9), [true, false, false]);
     assert_eq!(counting([None, long_ago, None], 0), [false, true, false]);
