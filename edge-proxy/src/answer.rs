@@ -1,5 +1,7 @@
 //! An answer that the edge gives itself.
 
+use std::borrow::Cow;
+
 use admission_api::{Problem, headers};
 use bytes::Bytes;
 
@@ -12,7 +14,7 @@ pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// Fields in order; `Content-Length` is added when it is written.
-    pub fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(&'static str, Cow<'static, str>)>,
     /// The body.
     pub body: Bytes,
     /// What the edge decided, for the verdict header and the metrics.
@@ -26,7 +28,7 @@ impl Answer {
     /// An answer without body.
     #[must_use]
     pub fn empty(status: u16, verdict: &'static str) -> Self {
-        let fields = vec![("cache-control", NO_STORE.to_owned())];
+        let fields = vec![("cache-control", NO_STORE.into())];
         Self { status, fields, body: Bytes::new(), verdict }
     }
 
@@ -66,7 +68,7 @@ impl Answer {
     #[must_use]
     pub fn html(self, body: impl Into<Bytes>, policy: &str) -> Self {
         self.body("text/html; charset=utf-8", body)
-            .with("content-security-policy", policy)
+            .with("content-security-policy", policy.to_owned())
             .with("x-content-type-options", "nosniff")
             .with("referrer-policy", "same-origin")
             .with("x-robots-tag", "noindex")
@@ -75,14 +77,14 @@ impl Answer {
     /// Sets body and media type.
     #[must_use]
     pub fn body(mut self, media_type: &'static str, body: impl Into<Bytes>) -> Self {
-        self.fields.push(("content-type", media_type.to_owned()));
+        self.fields.push(("content-type", media_type.into()));
         self.body = body.into();
         self
     }
 
     /// Adds a field.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.fields.push((name, value.into()));
         self
     }
@@ -95,13 +97,13 @@ impl Answer {
 
     /// Replaces `Cache-Control`.
     #[must_use]
-    pub fn cached(self, value: impl Into<String>) -> Self {
+    pub fn cached(self, value: impl Into<Cow<'static, str>>) -> Self {
         self.replacing("cache-control", value)
     }
 
     /// Replaces a field, or adds it.
     #[must_use]
-    pub fn replacing(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn replacing(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.fields.retain(|(known, _)| *known != name);
         self.with(name, value)
     }

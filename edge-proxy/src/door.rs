@@ -29,6 +29,7 @@ use crate::desk::{self, BODY_BYTES_MAX, Desk, Outcome};
 use crate::h2::Http2;
 use crate::head::{FIELDS_MAX, Head, Read};
 use crate::hot::Peer;
+use crate::idle::Idle;
 use crate::passage::Passage;
 use crate::proxy::{BODY_TIME_MAX, Dealt, Proxy};
 use crate::relay::{Relay, Relayed};
@@ -158,10 +159,20 @@ impl Door {
     }
 
     /// Reads until there is a whole head in the buffer, or a limit is reached.
-    async fn read_head(&self, stream: &mut Stream, buffer: &mut BytesMut) -> Arrived {
+    async fn read_head(
+        &self,
+        stream: &mut Stream,
+        buffer: &mut BytesMut,
+        idle: &mut Idle,
+    ) -> Arrived {
         if buffer.is_empty() {
-            let first = tokio::time::timeout(self.idle_time_max, stream.read_buf(buffer)).await;
-            if !matches!(first, Ok(Ok(1..))) {
+            idle.touch();
+            let first = tokio::select! {
+                biased;
+                read = stream.read_buf(buffer) => read,
+                () = idle.over() => return Arrived::Closed,
+            };
+            if !matches!(first, Ok(1..)) {
                 return Arrived::Closed;
             }
         }
@@ -346,9 +357,10 @@ impl Door {
     async fn serve(&self, mut stream: Stream, peer: Peer, shutdown: &ShutdownWatch) {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         let mut moment = Moment::new();
+        let mut idle = Idle::new(self.idle_time_max);
         // A connection that is only open when the edge stops is closed with its runtime.
         while !*shutdown.borrow() {
-            match self.read_head(&mut stream, &mut buffer).await {
+            match self.read_head(&mut stream, &mut buffer, &mut idle).await {
                 Arrived::Whole => {}
                 Arrived::Closed => return,
                 Arrived::TooLarge => return self.refuse(&mut stream, "large", TOO_LARGE).await,

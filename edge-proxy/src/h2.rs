@@ -4,9 +4,7 @@
 //! where it is accepted, for a task a stream would cost more than the answer; all other requests go
 //! on as they are, each in a task of its own.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use pingora_core::apps::HttpServerApp as _;
@@ -16,15 +14,14 @@ use pingora_core::protocols::{Digest, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::client::Cidr;
 use crate::desk::Desk;
 use crate::gather::Gather;
 use crate::head::{FIELDS_MAX, Head};
 use crate::hot::{Document, Peer};
+use crate::idle::Idle;
 use crate::proxy::Proxy;
-use crate::send::CLIENT_WRITE_MAX;
 
 /// A connection with more malformed streams than this is ended, as Pingora does by itself.
 const REJECTED_MAX: u32 = 32;
@@ -55,27 +52,30 @@ impl Http2 {
         let mut requests = JoinSet::new();
         let (mut ends, mut rejected) = (shutdown.clone(), 0);
         let mut is_ending = false;
-        let mut idle = pin!(tokio::time::sleep(self.idle_time_max));
+        let mut idle = Idle::new(self.idle_time_max);
         loop {
             let is_idle = requests.is_empty();
             let accepted = tokio::select! {
                 biased;
+                accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
                 _ = ends.changed(), if !is_ending => {
                     connection.graceful_shutdown();
                     is_ending = true;
                     continue;
                 }
                 Some(_) = requests.join_next() => {
-                    idle.as_mut().reset(Instant::now() + self.idle_time_max);
+                    idle.touch();
                     continue;
                 }
-                accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
-                () = &mut idle, if is_idle => return,
+                () = idle.over(), if is_idle => return,
             };
             match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
-                    idle.as_mut().reset(Instant::now() + self.idle_time_max);
-                    self.begin(session, peer, shutdown, &mut requests);
+                    idle.touch();
+                    match self.hot(&session, peer) {
+                        Some(document) => answer(session, &document),
+                        None => self.hand_on(session, shutdown, &mut requests),
+                    }
                 }
                 Ok(Some(H2Accept::Rejected)) if rejected < REJECTED_MAX => rejected += 1,
                 Ok(Some(H2Accept::Rejected) | None) | Err(_) => break,
@@ -85,33 +85,14 @@ impl Http2 {
         requests.detach_all();
     }
 
-    /// Answers a hot document; everything else, and a client that does not take it at once, gets a
-    /// task.
-    fn begin(
-        &self,
-        session: HttpSession,
-        peer: &Peer,
-        shutdown: &ShutdownWatch,
-        requests: &mut JoinSet<()>,
-    ) {
-        match self.hot(&session, peer) {
-            Some(document) => {
-                let mut answer = Box::pin(answer(session, document));
-                let mut now = Context::from_waker(Waker::noop());
-                if answer.as_mut().poll(&mut now).is_pending() {
-                    requests.spawn(async move {
-                        // A client that does not take it in time needs none.
-                        let _ = tokio::time::timeout(CLIENT_WRITE_MAX, answer).await;
-                    });
-                }
-            }
-            None => {
-                let (proxy, shutdown) = (Arc::clone(&self.proxy), shutdown.clone());
-                requests.spawn(async move {
-                    proxy.process_new_http(ServerSession::new_http2(session), &shutdown).await;
-                });
-            }
-        }
+    /// Whatever is not answered at once gets a task.
+    fn hand_on(&self, session: HttpSession, shutdown: &ShutdownWatch, requests: &mut JoinSet<()>) {
+        // Who always has another request would keep us from seeing which are done.
+        while requests.try_join_next().is_some() {}
+        let (proxy, shutdown) = (Arc::clone(&self.proxy), shutdown.clone());
+        requests.spawn(async move {
+            proxy.process_new_http(ServerSession::new_http2(session), &shutdown).await;
+        });
     }
 
     fn hot(&self, session: &HttpSession, peer: &Peer) -> Option<Arc<Document>> {
@@ -121,11 +102,16 @@ impl Http2 {
     }
 }
 
-/// A client that goes away meanwhile needs no answer.
-async fn answer(mut session: HttpSession, document: Arc<Document>) {
+/// Leaves a document to the connection, which sends as much at a time as the client takes. What
+/// waits there is the one copy that all share, so that nothing is gained by waiting for the client;
+/// one that takes nothing ends as an idle one.
+fn answer(mut session: HttpSession, document: &Document) {
     let has_body = session.req_header().method != http::Method::HEAD && !document.is_empty();
-    let header = Box::new(document.response.clone());
-    if session.write_response_header(header, !has_body).is_ok() && has_body {
-        let _ = session.write_body(document.body().clone(), true).await;
+    // A client that goes away meanwhile needs no answer.
+    if session.write_response_header(Box::new(document.response.clone()), !has_body).is_ok()
+        && has_body
+        && let Some(mut body) = session.take_response_body_writer()
+    {
+        let _ = body.send_data(document.body().clone(), true);
     }
 }

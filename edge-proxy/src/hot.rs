@@ -5,10 +5,12 @@
 //! are charged as always, and whatever is not plainly one of the two is left to
 //! [`Desk::deal`], which would have answered the same.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use keys::{EventId, Lane, Timestamp};
 use pingora_http::ResponseHeader;
 
@@ -81,7 +83,13 @@ impl Document {
         let (name, verdict) = answer.verdict_field();
         response.insert_header(name, verdict)?;
         for (name, value) in &answer.fields {
-            response.append_header(*name, value)?;
+            match value {
+                // Such a value is copied without counting who has it.
+                Cow::Borrowed(value) => {
+                    response.append_header(*name, HeaderValue::from_static(value))?
+                }
+                Cow::Owned(value) => response.append_header(*name, value)?,
+            };
         }
         if wire.has_length {
             response.insert_header("content-length", wire.body.len())?;

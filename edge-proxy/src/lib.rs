@@ -27,6 +27,7 @@ mod guard;
 mod h2;
 mod head;
 mod hot;
+mod idle;
 mod limits;
 mod live;
 mod metrics;

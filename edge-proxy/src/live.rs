@@ -334,7 +334,7 @@ pub fn front_answer(
     let answer = Answer::empty(200, "document")
         .cached("public, max-age=0, s-maxage=1, stale-while-revalidate=5")
         .with("vary", "Accept-Encoding")
-        .with("etag", etag);
+        .with("etag", etag.to_owned());
     if has_it {
         return Answer { status: 304, ..answer };
     }

@@ -104,7 +104,7 @@ impl Proxy {
         let (name, verdict) = answer.verdict_field();
         head.insert_header(name, verdict)?;
         for (name, value) in &answer.fields {
-            head.append_header(*name, value)?;
+            head.append_header(*name, &**value)?;
         }
         if answer.status != 204 && answer.status != 304 {
             head.insert_header("content-length", answer.body.len().to_string())?;

@@ -1,5 +1,6 @@
 //! Writes to a client, as long as it takes what comes.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use pingora_core::protocols::Stream;
@@ -10,9 +11,18 @@ pub const CLIENT_WRITE_MAX: Duration = Duration::from_secs(30);
 
 /// Writes all of it within this time; `false` if the client does not take it.
 pub async fn send(client: &mut Stream, bytes: &[u8], time_max: Duration) -> bool {
-    let written = async {
+    let mut written = pin!(async {
         client.write_all(bytes).await?;
         client.flush().await
+    });
+    let written = tokio::select! {
+        biased;
+        written = &mut written => written,
+        // Usually all is taken at once, and there is nothing to be timed.
+        () = std::future::ready(()) => match tokio::time::timeout(time_max, written).await {
+            Ok(written) => written,
+            Err(_) => return false,
+        },
     };
-    matches!(tokio::time::timeout(time_max, written).await, Ok(Ok(())))
+    written.is_ok()
 }

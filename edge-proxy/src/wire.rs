@@ -33,7 +33,7 @@ impl Prebuilt {
         let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16());
         let (name, verdict) = answer.verdict_field();
         let own = [(name, verdict)];
-        let fields = answer.fields.iter().map(|(name, value)| (*name, value.as_str()));
+        let fields = answer.fields.iter().map(|(name, value)| (*name, &**value));
         for (name, value) in own.into_iter().chain(fields) {
             // What operators and visitors write never ends a line.
             let value: String =
