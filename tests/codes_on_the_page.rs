@@ -9,10 +9,15 @@ use crate::support::{EVENT, Page, TestStack, eventually};
 /// Whether the page speaks of a lane, which it does to those who were taken for bots.
 const LANE: &str = "return !document.getElementById('lane').hidden";
 
-/// The page sees who drives it, and would say so after three seconds: these are to be people.
+/// The page sees who drives it, and would say so after three seconds and when it enters: these are to
+/// be people.
 const SAYS_NOTHING: &str = "const real = window.fetch;
-    window.fetch = (url, ...rest) => `${url}`.endsWith('/evidence')
-        ? Promise.reject(new TypeError('not sent')) : real(url, ...rest);";
+    window.fetch = (url, init) => {
+        if (`${url}`.endsWith('/evidence')) return Promise.reject(new TypeError('not sent'));
+        if (!`${url}`.endsWith('/claim')) return real(url, init);
+        const { evidence, ...rest } = JSON.parse(init.body);
+        return real(url, { ...init, body: JSON.stringify(rest) });
+    };";
 
 /// Opens the event's page from an address of their own, and waits for the number.
 async fn waits(browser: &Browser, stack: &TestStack, addr: &str) {
@@ -63,6 +68,16 @@ async fn a_fan_brings_the_place_from_the_telephone_to_the_laptop() {
     let moved = format!("return document.getElementById('position').textContent === {place}");
     laptop.until("the laptop has the place", &moved).await;
     laptop.picture("codes-laptop").await;
+    stack.set_pace(1.0).await;
+    laptop.wait_for("main[data-state=your_turn]").await;
+    laptop.click("enter").await;
+    laptop.wait_for(&selector("best-hold")).await;
+    // The telephone knows nothing of it until it asks to come in, too.
+    phone.click("enter").await;
+    phone.wait_for("html[data-state=expired]").await;
+    let said = "return document.getElementById('lead').textContent.includes('another device')";
+    phone.until("the telephone says where the place is", said).await;
+    phone.picture("codes-moved").await;
     for browser in [phone, laptop] {
         browser.client.clone().close().await.unwrap();
     }
