@@ -85,3 +85,32 @@ fn every_alert_is_on_a_metric_that_exists() {
     }
     assert!(seen >= 9, "only {seen} metrics were found in the rules");
 }
+
+/// Prometheus itself reads the rules, and tries each on series made up for it.
+#[test]
+fn every_alert_fires_when_it_should() {
+    promtool(&["check", "rules", "config/prometheus-rules.yml"]);
+    promtool(&["test", "rules", "tests/alerts.yml"]);
+
+    let rules = include_str!("../config/prometheus-rules.yml");
+    let cases: Vec<_> = include_str!("alerts.yml").lines().map(str::trim).collect();
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let fires = [format!("alertname: {alert}"), "exp_alerts:".to_owned()];
+        assert!(cases.windows(2).any(|lines| lines == fires), "{alert} fires in no case");
+        let rests = format!("alertname: {alert}}}");
+        assert!(cases.iter().any(|line| line.contains(&rests)), "{alert} rests in no case");
+    }
+}
+
+#[track_caller]
+fn promtool(args: &[&str]) {
+    let output = Command::new("promtool")
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("promtool cannot be started, it is in Debian's package prometheus: {error}")
+        });
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&said));
+}
