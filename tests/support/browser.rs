@@ -1,15 +1,14 @@
 //! A real browser: a headless Chromium that tests drive and look at.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
+use servers::Process;
 
 use super::{PATIENCE, eventually};
 
@@ -17,27 +16,25 @@ use super::{PATIENCE, eventually};
 pub struct Browser {
     /// Drives it.
     pub client: Client,
-    _driver: Child,
-    _profile: tempfile::TempDir,
+    _driver: Process,
 }
 
 impl Browser {
     /// Starts one with a window of a laptop.
     pub async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let driver = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("chromedriver runs: `make tools` installs it");
-        let url = format!("http://127.0.0.1:{port}");
-        eventually("the driver answers", || async {
-            reqwest::get(format!("{url}/status")).await.is_ok_and(|answer| answer.status() == 200)
+        let port = servers::free_port();
+        let args = [format!("--port={port}")];
+        let folder = tempfile::tempdir().unwrap();
+        let profile = folder.path().join("profile");
+        let driver = Process::new(folder, Path::new("chromedriver"), &args, "KILL");
+        let driver = tokio::task::spawn_blocking(move || {
+            let mut driver = driver;
+            driver.start(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+            driver
         })
-        .await;
-        let profile = tempfile::tempdir().unwrap();
+        .await
+        .unwrap();
+        let url = format!("http://127.0.0.1:{port}");
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -49,10 +46,12 @@ impl Browser {
             "--disable-component-update",
             "--disable-sync",
             "--window-size=1280,900",
+            // Ends with its driver, however that ends.
+            "--remote-debugging-pipe",
             // A person's browser: the driver's own mark would put it into the suspect lane.
             "--disable-blink-features=AutomationControlled",
             "--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
-            &format!("--user-data-dir={}", profile.path().display()),
+            &format!("--user-data-dir={}", profile.display()),
         ]
         .map(str::to_owned);
         let capabilities = json!({"goog:chromeOptions": {"args": arguments}});
@@ -62,7 +61,7 @@ impl Browser {
             .connect(&url)
             .await
             .unwrap();
-        Self { client, _driver: driver, _profile: profile }
+        Self { client, _driver: driver }
     }
 
     /// Opens a page of the edge.
