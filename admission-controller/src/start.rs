@@ -169,7 +169,7 @@ pub async fn start(
     }
     tasks.spawn(Arc::clone(&app).run_control(shutdown.clone()));
     tasks.spawn(Arc::clone(&app).watch_keys(config.keyring, shutdown));
-    tracing::info!(%addr, "controller: started");
+    tracing::info!(%addr, "controller serves on {addr}");
     Ok(Controller { addr, tasks, store })
 }
 

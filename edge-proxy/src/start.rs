@@ -168,6 +168,7 @@ pub fn start(config: EdgeConfig, parts: EdgeParts) -> Result<Edge, StartError> {
         .build()
         .map_err(listen("runtime"))?;
     let service = service(&config, &desk, tls);
+    let origin = config.origin.addr;
     let thread = std::thread::Builder::new()
         .name(format!("edge {}", config.name))
         .spawn(move || {
@@ -176,6 +177,7 @@ pub fn start(config: EdgeConfig, parts: EdgeParts) -> Result<Edge, StartError> {
             runtime.shutdown_timeout(Duration::from_millis(100));
         })
         .map_err(listen("thread"))?;
+    tracing::info!(%addr, %admin_addr, %origin, "edge serves on {addr}, before {origin}");
     Ok(Edge { addr, admin_addr, thread })
 }
 
