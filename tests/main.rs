@@ -13,6 +13,7 @@ mod catalogue;
 mod clients;
 mod codes_on_the_page;
 mod configuration;
+mod consoles;
 mod crowd;
 mod devices;
 mod draw;

@@ -2,12 +2,11 @@
 //! wait for seats that are sold out, and find the tickets again. axe looks at every page of it.
 
 use admission_api::RoomMode;
-use fantoccini::Locator;
 use serde_json::json;
 
 use crate::support::browser::{Browser, selector};
 use crate::support::visitor::Visitor;
-use crate::support::{EVENT, Page, TestStack, axe, eventually};
+use crate::support::{EVENT, Page, TestStack, axe};
 
 const SEATS: u32 = 82_500;
 /// Most seats in one request of an organiser's.
@@ -28,24 +27,8 @@ impl Browser {
         self.writes("checkout-email", "ana@example.org").await;
     }
 
-    async fn writes(&self, field: &str, text: &str) {
-        self.wait_for(&selector(field)).await.send_keys(text).await.unwrap();
-    }
-
     async fn says(&self, name: &str) -> String {
         self.wait_for(&selector(name)).await.text().await.unwrap()
-    }
-
-    /// Until an element says this.
-    async fn until_says(&self, name: &str, words: &str) {
-        let selector = selector(name);
-        eventually(&format!("{name} says {words}"), || async {
-            match self.client.find(Locator::Css(&selector)).await {
-                Ok(element) => element.text().await.is_ok_and(|text| text.contains(words)),
-                Err(_) => false,
-            }
-        })
-        .await;
     }
 }
 

@@ -56,12 +56,15 @@ export class Refusal extends Error {
  */
 export function run(page) {
   const key = `wr-token-${page.role}`;
-  const fromAddress = new URLSearchParams(location.hash.slice(1)).get('token');
-  if (fromAddress) {
-    sessionStorage.setItem(key, fromAddress);
-    history.replaceState(null, '', location.pathname + location.search);
+  function readToken() {
+    const fromAddress = new URLSearchParams(location.hash.slice(1)).get('token');
+    if (fromAddress) {
+      sessionStorage.setItem(key, fromAddress);
+      history.replaceState(null, '', location.pathname + location.search);
+    }
+    return sessionStorage.getItem(key);
   }
-  let token = sessionStorage.getItem(key);
+  let token = readToken();
   let timer = 0, isBusy = false, heardAt = 0;
 
   async function ask(method, path, body, headers = {}) {
@@ -129,6 +132,8 @@ export function run(page) {
   });
   byId('forget').addEventListener('click', () => { askForToken(''); page.forget?.(); });
   document.addEventListener('visibilitychange', refresh);
+  // Another token's address opened in this tab loads nothing anew.
+  addEventListener('hashchange', () => { token = readToken(); refresh(); });
   if (token) refresh();
   else askForToken('');
   return { ask, refresh };

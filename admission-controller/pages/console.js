@@ -128,7 +128,11 @@ class RoomView {
 
   showStock(stock, band) {
     const parts = ['sold', 'paying', 'held'];
-    for (const part of parts) this.root.querySelector(`.stock-bar .${part}`).style.width = `${100 * stock[part] / Math.max(1, stock.capacity)}%`;
+    for (const part of parts) {
+      const { style } = this.root.querySelector(`.stock-bar .${part}`);
+      style.width = `${100 * stock[part] / Math.max(1, stock.capacity)}%`;
+      style.minWidth = stock[part] ? '2px' : '0'; // a few of many are seen, too
+    }
     this.at.stock.replaceChildren(
       ...parts.map((part) => el('li', { className: part }, `${part} ${number(stock[part])}`)),
       el('li', {}, `free ${number(stock.free)} of ${number(stock.capacity)}`),

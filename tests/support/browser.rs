@@ -98,6 +98,26 @@ impl Browser {
         }
     }
 
+    /// Writes into a field, in place of what it has.
+    pub async fn writes(&self, name: &str, text: &str) {
+        let field = self.wait_for(&selector(name)).await;
+        let script = "arguments[0].focus(); arguments[0].select()";
+        self.client.execute(script, vec![json!(field)]).await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// Waits until an element says this.
+    pub async fn until_says(&self, name: &str, words: &str) {
+        let selector = selector(name);
+        eventually(&format!("{name} says {words}"), || async {
+            match self.client.find(Locator::Css(&selector)).await {
+                Ok(element) => element.text().await.is_ok_and(|text| text.contains(words)),
+                Err(_) => false,
+            }
+        })
+        .await;
+    }
+
     /// What a script returns, null if it fails.
     pub async fn tells(&self, script: &str) -> Value {
         self.client.execute(script, vec![]).await.unwrap_or(Value::Null)

@@ -154,6 +154,13 @@ impl TestStack {
         front.at(keys::Lane::Standard, keys::Timestamp::now())
     }
 
+    /// The address of a page of the controller, with the token of whoever looks at it.
+    pub fn page_of(&self, role: TokenRole) -> String {
+        let page = if role == TokenRole::Security { "security" } else { "console" };
+        let token = token_of(&self.config.controller, role).unwrap();
+        format!("/{page}#token={token}")
+    }
+
     /// Asks the controller as an operator.
     pub async fn operator(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         self.ask(TokenRole::Operator, method, path, body).await
