@@ -88,6 +88,25 @@ def certificate(folder):
     return cert, key
 
 
+def room(event, mode, path, least, most, first):
+    """A room of the controller's configuration, with bounds of its pace in visitors a second."""
+    return f"""
+[[rooms]]
+event = "{event}"
+title = "A sale"
+mode = "{mode}"
+[rooms.guard]
+hosts = []
+paths = ["{path}"]
+[rooms.pace]
+per_sec_min = {least}
+per_sec_max = {most}
+per_sec_start = {first}
+latency_p95_ms = 250.0
+db_cpu = 0.8
+"""
+
+
 def waiting_room(servers, folder, tls, limits=""):
     """A controller whose front stands, and edges with and without TLS."""
     def keys(*args):
@@ -110,32 +129,8 @@ token = "{EDGE_TOKEN}"
 name = "operator"
 role = "operator"
 token = "{OPERATOR_TOKEN}"
-[[rooms]]
-event = "{EVENT}"
-title = "A sale"
-mode = "on"
-[rooms.guard]
-hosts = []
-paths = ["/sale"]
-[rooms.pace]
-per_sec_min = 0.0
-per_sec_max = 0.001
-per_sec_start = 0.0
-latency_p95_ms = 250.0
-db_cpu = 0.8
-[[rooms]]
-event = "open"
-title = "An open sale"
-mode = "off"
-[rooms.guard]
-hosts = []
-paths = ["/open"]
-[rooms.pace]
-per_sec_min = 1.0
-per_sec_max = 200.0
-per_sec_start = 20.0
-latency_p95_ms = 250.0
-db_cpu = 0.8
+{room(EVENT, "on", "/sale", least=0.0, most=0.001, first=0.0)}
+{room("open", "off", "/open", least=1.0, most=200.0, first=20.0)}
 """)
     def edge(listen, admin, extra=""):
         return f"""
@@ -160,10 +155,10 @@ open_per_minute = {UNLIMITED}
     cert, key = tls
     (folder / "edge-tls.toml").write_text(
         edge(secure, port(), f'[tls]\ncert = "{cert}"\nkey = "{key}"\n'))
-    room = BIN / "waiting-room"
-    servers.start(room, "controller", "--config", folder / "controller.toml", core=1, cwd=folder)
+    program = BIN / "waiting-room"
+    servers.start(program, "controller", "--config", folder / "controller.toml", core=1, cwd=folder)
     until("the controller's start", lambda: get(f"http://127.0.0.1:{controller}/health"))
-    processes = [servers.start(room, "edge", "--config", folder / name, cwd=folder)
+    processes = [servers.start(program, "edge", "--config", folder / name, cwd=folder)
                  for name in ("edge.toml", "edge-tls.toml")]
     front = f"/api/v1/queue/{EVENT}/front"
     until("the edge's first front", lambda: get(f"http://127.0.0.1:{plain}{front}").status == 200)

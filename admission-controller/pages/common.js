@@ -56,15 +56,12 @@ export class Refusal extends Error {
  */
 export function run(page) {
   const key = `wr-token-${page.role}`;
-  function readToken() {
-    const fromAddress = new URLSearchParams(location.hash.slice(1)).get('token');
-    if (fromAddress) {
-      sessionStorage.setItem(key, fromAddress);
-      history.replaceState(null, '', location.pathname + location.search);
-    }
-    return sessionStorage.getItem(key);
+  const fromAddress = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (fromAddress) {
+    sessionStorage.setItem(key, fromAddress);
+    history.replaceState(null, '', location.pathname + location.search);
   }
-  let token = readToken();
+  let token = sessionStorage.getItem(key);
   let timer = 0, isBusy = false, heardAt = 0;
 
   async function ask(method, path, body, headers = {}) {
@@ -132,8 +129,8 @@ export function run(page) {
   });
   byId('forget').addEventListener('click', () => { askForToken(''); page.forget?.(); });
   document.addEventListener('visibilitychange', refresh);
-  // Another token's address opened in this tab loads nothing anew.
-  addEventListener('hashchange', () => { token = readToken(); refresh(); });
+  // Another token's address, opened in this tab, would load nothing by itself.
+  addEventListener('hashchange', () => { if (location.hash.startsWith('#token=')) location.reload(); });
   if (token) refresh();
   else askForToken('');
   return { ask, refresh };
